@@ -1,0 +1,98 @@
+# The one face of every task. Each target sets up what it needs, below .venv and .venv-idp; uv is used where it is installed.
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+VENV_IDP := .venv-idp
+PY := $(VENV)/bin/python
+NODE_IDP := tests/integration/idp/oidc-provider
+NPM := $(shell command -v npm 2>/dev/null)
+
+ifneq ($(shell command -v uv 2>/dev/null),)
+pip_install = uv pip install --quiet --python $(1)
+else
+pip_install = $(1) -m pip install --quiet --disable-pip-version-check
+endif
+
+# Requirements come with their hashes; the package itself is built with the pinned hatchling and brings nothing along.
+define install
+$(call pip_install,$(PY)) --require-hashes -r $(1)
+$(call pip_install,$(PY)) --no-deps --no-build-isolation --editable .
+endef
+
+# Unit and integration tests share one environment and its coverage file.
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help demo test unit integration node-idp check lint types docs bench lock clean
+
+help: ## Show the targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.run ## Play a rollover from publication to the last refused token.
+	$(PY) -m keyturn demo
+
+test: unit integration ## Run every test; what CI runs beside check.
+
+unit: $(VENV)/.dev ## Run the tests that open no socket; the pure core must be covered to the last branch.
+	$(PY) -m coverage run -m pytest tests --ignore=tests/integration
+	$(PY) -m coverage report
+	$(PY) -m coverage report --include='*/keyturn/_core/*' --fail-under=100
+
+integration: $(VENV)/.dev $(VENV_IDP)/.installed node-idp ## Run the tests with servers, threads and processes.
+	$(PY) -m pytest tests/integration
+
+ifeq ($(NPM),)
+node-idp:
+	@echo "skipped: the tests against oidc-provider ($(NODE_IDP)); npm is not on PATH"
+else
+node-idp: $(NODE_IDP)/node_modules/.installed
+endif
+
+check: lint types docs ## Lint, types, docs; what CI runs beside test.
+
+lint: $(VENV)/.dev
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	@! grep -rn '://' requirements/ || { echo "requirements/ names a host; write it with make lock" >&2; exit 1; }
+
+types: $(VENV)/.dev
+	$(PY) -m mypy --strict src
+
+docs: $(VENV)/.dev ## Build the documentation into docs/_build/html; a warning is an error.
+	$(PY) -m sphinx -n -W --keep-going -b html docs docs/_build/html
+
+bench: $(VENV)/.dev ## Measure.
+	$(PY) -m benchmarks
+
+lock: ## Write requirements/ anew after a change of pyproject.toml; needs uv.
+	scripts/lock
+
+clean: ## Remove everything that a target made.
+	rm -rf $(VENV) $(VENV_IDP) $(NODE_IDP)/node_modules build dist docs/_build htmlcov .coverage .coverage.* \
+		.hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(PY):
+	@test -n "$(PYTHON)" || { echo "expected Python 3.11 or newer on PATH, found none (setting: PYTHON=...)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# dev.txt holds everything of run.txt in the same versions, so either may be installed first.
+$(VENV)/.run: requirements/run.txt pyproject.toml | $(PY)
+	$(call install,$<)
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt pyproject.toml | $(PY)
+	$(call install,$<)
+	@touch $@
+
+$(VENV_IDP)/bin/python:
+	@test -n "$(PYTHON)" || { echo "expected Python 3.11 or newer on PATH, found none (setting: PYTHON=...)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV_IDP)
+
+$(VENV_IDP)/.installed: requirements/idp.txt | $(VENV_IDP)/bin/python
+	$(call pip_install,$(VENV_IDP)/bin/python) --require-hashes -r $<
+	@touch $@
+
+$(NODE_IDP)/node_modules/.installed: $(NODE_IDP)/package-lock.json
+	cd $(NODE_IDP) && npm ci --ignore-scripts
+	@touch $@
