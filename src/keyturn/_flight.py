@@ -1,0 +1,73 @@
+"""One refresh that is running, and the waiting that belongs to it."""
+
+from __future__ import annotations
+
+import threading
+
+from keyturn._core.revocation import Revocation
+from keyturn._core.state import Failure, Wanted
+from keyturn._waiting import Latch
+from keyturn.clock import Deadline, Instant
+from keyturn.events import RefreshReason
+
+
+class Flight:
+    """A refresh from its order to its outcome.
+
+    Attributes:
+        number: Counts the refreshes of this process; a caller who came before it may take its answer as final.
+        reason: Why it is made.
+        wanted: What the token named that ordered it, or None.
+        started: When it was ordered.
+        deadline: Real time at which it is over, whatever became of its threads.
+        awaited: Whether the caller who ordered it waits for it.
+        waiters: Callers that wait for it because their key is unknown (R4).
+        latch: Set when its outcome is in force.
+        succeeded: Whether it brought a key set.
+        failure: Why it failed, or None. Neither: it was not made after all.
+        entries: Revocations that its answer led to, to be kept by the store (R11).
+        unstarted: Whether no thread could be started for it.
+        threads: Idents of its threads, so that a fetcher that calls back into its own client is told so.
+    """
+
+    __slots__ = (
+        "_claimed",
+        "awaited",
+        "deadline",
+        "entries",
+        "failure",
+        "latch",
+        "number",
+        "reason",
+        "started",
+        "succeeded",
+        "threads",
+        "unstarted",
+        "waiters",
+        "wanted",
+    )
+
+    def __init__(self, number: int, reason: RefreshReason, wanted: Wanted | None, started: Instant, seconds: float, *, awaited: bool) -> None:
+        self.number = number
+        self.reason = reason
+        self.wanted = wanted
+        self.started = started
+        self.deadline = Deadline(seconds)
+        self.awaited = awaited
+        self.waiters = 0
+        self.latch = Latch()
+        self.succeeded = False
+        self.failure: Failure | None = None
+        self.entries: tuple[Revocation, ...] = ()
+        self.unstarted = False
+        self.threads: set[int] = set()
+        self._claimed = threading.Lock()
+
+    def claim(self) -> bool:
+        """Return True to the one caller who is to run a flight for which no thread could be started."""
+        return self._claimed.acquire(blocking=False)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the calling thread belongs to this flight, so that waiting for it would wait for ever."""
+        return threading.get_ident() in self.threads

@@ -1,0 +1,102 @@
+"""Where keys come from: the protocol, and keys that never change."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from keyturn._core.jwk import SigningKey
+from keyturn._core.key_set import MOST_CANDIDATES, KeySet
+from keyturn.errors import ConfigurationError, UnknownKeyError, quoted
+from keyturn.status import KeySetStatus, fixed_status
+
+
+@runtime_checkable
+class KeySource(Protocol):
+    """Something that knows the keys of one issuer.
+
+    Attributes:
+        issuer: The issuer whose keys these are; an empty string where only the validator knows.
+    """
+
+    issuer: str
+
+    def keys_for(self, header: Mapping[str, Any]) -> tuple[SigningKey, ...]:
+        """Return the keys that fit a token's header; none fits: `UnknownKeyError`."""
+        ...
+
+    async def keys_for_async(self, header: Mapping[str, Any]) -> tuple[SigningKey, ...]:
+        """Return the same without blocking the event loop."""
+        ...
+
+    def status(self) -> KeySetStatus:
+        """Return where this source stands now."""
+        ...
+
+
+class StaticKeySet:
+    """Fixed keys: for tests, for a trust that is installed by hand, for one-off checks.
+
+    Nothing is fetched and nothing rolls over: whoever uses it replaces it when the issuer rotates. The validator over it needs
+    `issuer=`, because a key set does not say whose it is.
+    """
+
+    issuer = ""
+
+    def __init__(self, keys: KeySet, location: str = "memory") -> None:
+        self._keys = keys
+        self._location = location
+
+    @classmethod
+    def from_jwks(cls, document: bytes | str | Mapping[str, Any]) -> StaticKeySet:
+        """Read a JWK Set (RFC 7517, section 5), as mapping, text or bytes.
+
+        Raises:
+            InvalidKeySetError: Not a key set, or no usable key.
+        """
+        return cls(KeySet.from_jwks(document))
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> StaticKeySet:
+        """Read a JWK Set from a file.
+
+        Raises:
+            ConfigurationError: The file cannot be read.
+            InvalidKeySetError: Not a key set, or no usable key.
+        """
+        try:
+            document = Path(path).read_bytes()
+        except OSError as error:
+            raise ConfigurationError(f"cannot read the key set in {quoted(os.fspath(path))}: {error.strerror} (setting: path)") from error
+        return cls(KeySet.from_jwks(document), os.fspath(path))
+
+    def keys_for(self, header: Mapping[str, Any]) -> tuple[SigningKey, ...]:
+        """Return the keys that fit *header*.
+
+        Raises:
+            UnknownKeyError: None does.
+        """
+        found = self._keys.candidates(header, limit=MOST_CANDIDATES)
+        if not found.keys:
+            reason = self._keys.why_not(header)
+            named = self._keys.handle(header)
+            because = f": that key {reason}" if reason else ""
+            raise UnknownKeyError(
+                f"no key fits {named.member or 'the algorithm'} {quoted(named.value or header.get('alg'))}{because}",
+                hint="These keys are fixed. If the issuer has rotated, replace them, or use a KeySetClient, which follows a rollover.",
+            )
+        return found.keys
+
+    async def keys_for_async(self, header: Mapping[str, Any]) -> tuple[SigningKey, ...]:
+        """Return the keys that fit *header*; nothing waits."""
+        return self.keys_for(header)
+
+    def snapshot(self) -> KeySet:
+        """Return the keys."""
+        return self._keys
+
+    def status(self) -> KeySetStatus:
+        """Return the fixed status of fixed keys."""
+        return fixed_status(self.issuer, self._location, self._keys)

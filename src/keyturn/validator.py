@@ -1,0 +1,306 @@
+"""Judging one token of one issuer, from its form to its signature.
+
+The order of judgement: size and form; header; payload; issuer; every claim check; key look-up, and only now perhaps a refresh (R6);
+signature; claim checks again if a wait lay between. The first failure is the error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, Final, Literal, NamedTuple, cast
+
+from keyturn._core import claims as check
+from keyturn._core.jwk import SigningKey
+from keyturn._core.policy import RolloverPolicy
+from keyturn._core.signatures import DEFAULT_ALGORITHMS
+from keyturn._core.token import UnverifiedToken, check_media_type, read_token
+from keyturn.client import KeySetClient
+from keyturn.clock import Clock, SystemClock
+from keyturn.errors import ConfigurationError, InvalidIssuerError, InvalidSignatureError, quoted
+from keyturn.events import EventHandler
+from keyturn.fetching import Fetcher
+from keyturn.sources import KeySource
+from keyturn.status import KeySetStatus
+from keyturn.stores.store import Store
+from keyturn.validated_token import ValidatedToken
+
+TokenType = Literal["access", "at+jwt", "id"]
+
+LONGEST_LEEWAY: Final = 300.0
+"""Seconds of leeway that may be set: more would be a second lifetime, not a tolerance for clocks."""
+
+MOST_HEADERS: Final = 64
+"""Headers that are remembered: an issuer has one for each of its keys."""
+
+LARGEST_TOKEN: Final = 262_144
+"""Characters that `max_token_bytes` may be raised to: no header field of a web server holds more."""
+
+
+class _Kind(NamedTuple):
+    """How one kind of token is told and judged."""
+
+    media_types: frozenset[str | None]
+    expected: str
+
+
+_KINDS: Mapping[str, _Kind] = {
+    "access": _Kind(frozenset({None, "application/jwt", "application/at+jwt"}), 'no typ, "JWT" or "at+jwt"'),
+    "at+jwt": _Kind(frozenset({"application/at+jwt"}), '"at+jwt"'),
+    "id": _Kind(frozenset({None, "application/jwt"}), 'no typ or "JWT"'),
+}
+
+
+class TokenValidator:
+    """Validates compact JWTs of one issuer with keys that follow its rollover.
+
+    One object serves any number of threads and event loops at once; build it once and share it. Building it opens nothing.
+
+    Args:
+        source: The issuer, whose keys are then kept current by a `KeySetClient` of its own; or a source of keys.
+        audience: Who this service is: a token is accepted if its `aud` names one of these (RFC 7519, section 4.1.3).
+        issuer: The names that `iss` may have for these keys; the source's own unless given.
+        algorithms: Allowed signature algorithms; all asymmetric ones unless given (RFC 8725, section 3.1).
+        leeway: Seconds by which clocks may differ, at most 300.
+        token_type: `"access"`, `"at+jwt"` (RFC 9068 in full) or `"id"` (OpenID Connect Core, section 2).
+        required_claims: Claims that must be there. `"cnf"` says that you check what the token is bound to.
+        max_token_bytes: Length above which a token is refused unread.
+        policy: The numbers of rollover, if *source* is an issuer.
+        fetcher: Reads documents, if *source* is an issuer.
+        store: What survives a restart, if *source* is an issuer.
+        clock: Time as the rules see it; the machine's unless given.
+        on_event: One function, or several, called with every event, if *source* is an issuer.
+
+    Raises:
+        ConfigurationError: A setting is wrong, now and not at the first request.
+
+    Attributes:
+        client: Where the keys come from: `validator.client.revoke(...)`, `.refresh()`, `.status()`.
+        issuers: The names that `iss` may have.
+        max_token_bytes: Length above which a token is refused unread.
+    """
+
+    def __init__(
+        self,
+        source: str | KeySource,
+        *,
+        audience: str | Collection[str],
+        issuer: str | Collection[str] | None = None,
+        algorithms: Collection[str] = DEFAULT_ALGORITHMS,
+        leeway: float = 60,
+        token_type: TokenType = "access",  # noqa: S107 - a kind of token, not a secret
+        required_claims: Collection[str] = (),
+        max_token_bytes: int = 16_384,
+        policy: RolloverPolicy | None = None,
+        fetcher: Fetcher | None = None,
+        store: Store | None = None,
+        clock: Clock | None = None,
+        on_event: EventHandler | Iterable[EventHandler] = (),
+    ) -> None:
+        if isinstance(source, str):
+            source = KeySetClient(source, policy=policy, fetcher=fetcher, store=store, clock=clock, on_event=on_event)
+        else:
+            _refuse_second_settings(source, policy=policy, fetcher=fetcher, store=store, on_event=on_event or None)
+        # Typed as what it is for an issuer, so that `validator.client.revoke(...)` type-checks; another source is what was handed in.
+        self.client = cast("KeySetClient", source)
+        self.issuers = _names(issuer if issuer is not None else source.issuer, "issuer", "https://login.example.com")
+        self._audiences = _names(audience, "audience", "api://orders")
+        self._algorithms = _allowed(algorithms)
+        self._leeway = _within(leeway, 0.0, LONGEST_LEEWAY, "leeway")
+        self.max_token_bytes = int(_within(max_token_bytes, 1, LARGEST_TOKEN, "max_token_bytes"))
+        self._kind = _known_kind(token_type)
+        self._token_type = token_type
+        self._checks = _checks(token_type, self._audiences, _claim_names(required_claims))
+        self._wall: Callable[[], float] = (clock or getattr(source, "_clock", None) or SystemClock()).wall
+        self._known_headers: dict[bytes, Mapping[str, Any]] = {}
+        self._keys = source if isinstance(source, KeySetClient) else None
+
+    def validate(self, token: str, *, nonce: str | None = None) -> ValidatedToken:
+        """Return *token*'s claims after every check has passed; waits for a refresh only if its key is not held.
+
+        Args:
+            token: The compact token, without a scheme in front of it.
+            nonce: What the login sent; only for `token_type="id"` (OpenID Connect Core, section 3.1.3.7).
+
+        Raises:
+            InvalidTokenError: The token is at fault (401).
+            KeysUnavailableError: Nobody can know: the issuer's keys could not be read (503).
+            ConfigurationError: *nonce* was given for another kind of token.
+        """
+        unverified = self._read(token, nonce)
+        key = self._held(unverified)
+        if key is None:
+            key = self._look_up(unverified, nonce)
+        return self._accepted(unverified, key)
+
+    async def validate_async(self, token: str, *, nonce: str | None = None) -> ValidatedToken:
+        """Do the same as `validate()`, without blocking the event loop (asyncio or trio)."""
+        unverified = self._read(token, nonce)
+        key = self._held(unverified)
+        if key is None:
+            key = await self._look_up_async(unverified, nonce)
+        return self._accepted(unverified, key)
+
+    def status(self) -> KeySetStatus:
+        """Return where the keys stand; a look at cold or overdue ones starts their refresh in the background."""
+        return self.client.status()
+
+    def __repr__(self) -> str:
+        """Return issuer and audience."""
+        return f"<TokenValidator of {' and '.join(map(quoted, sorted(self.issuers)))} for {' and '.join(map(quoted, sorted(self._audiences)))}>"
+
+    # Before the key: nothing here waits or fetches (R6).
+
+    def _read(self, token: str, nonce: str | None) -> UnverifiedToken:
+        known = self._known_headers
+        unverified = read_token(token, algorithms=self._algorithms, max_bytes=self.max_token_bytes, known=known)
+        if unverified.header_segment not in known:
+            check_media_type(unverified.unverified_header, self._kind.media_types, self._kind.expected)
+        self._judge(unverified.unverified_claims, nonce)
+        return unverified
+
+    def _judge(self, claims: dict[str, Any], nonce: str | None) -> None:
+        now = self._wall()
+        check.check_issuer(claims, self.issuers)
+        check.check_audience(claims, self._audiences)
+        check.check_expiry(claims, now, self._leeway)
+        check.check_start(claims, now, self._leeway)
+        for each in self._checks:
+            each(claims)
+        if nonce is not None:
+            if self._token_type != "id":  # noqa: S105 - a kind of token, not a secret
+                raise ConfigurationError('a nonce is compared for ID tokens alone (setting: token_type="id")')
+            check.check_nonce(claims, nonce)
+
+    # The key.
+
+    def _held(self, unverified: UnverifiedToken) -> SigningKey | None:
+        """Return the held key that verifies the signature, or None if this takes a decision."""
+        if self._keys is None:
+            return None
+        header, _, signature, signing_input, _ = unverified
+        algorithm = header["alg"]
+        for key in self._keys._held_now(header.get("kid"), algorithm) or ():  # noqa: SLF001 - client and validator are one machine
+            if key.verifies(algorithm, signature, signing_input):
+                self._keys._used(key)  # noqa: SLF001
+                return key
+        return None
+
+    def _look_up(self, unverified: UnverifiedToken, nonce: str | None) -> SigningKey:
+        if self._keys is None:
+            return _verified(unverified, self.client.keys_for(unverified.unverified_header))
+        inquiry = self._keys._find(self._keys._inquiry(unverified.unverified_header, _verifier(unverified)))  # noqa: SLF001
+        return self._after_wait(unverified, nonce, inquiry.key, waited=inquiry.waited)
+
+    async def _look_up_async(self, unverified: UnverifiedToken, nonce: str | None) -> SigningKey:
+        if self._keys is None:
+            return _verified(unverified, await self.client.keys_for_async(unverified.unverified_header))
+        inquiry = await self._keys._find_async(self._keys._inquiry(unverified.unverified_header, _verifier(unverified)))  # noqa: SLF001
+        return self._after_wait(unverified, nonce, inquiry.key, waited=inquiry.waited)
+
+    def _after_wait(self, unverified: UnverifiedToken, nonce: str | None, key: SigningKey | None, *, waited: bool) -> SigningKey:
+        if waited:
+            self._judge(unverified.unverified_claims, nonce)
+        if key is None:
+            raise _bad_signature(0)
+        return key
+
+    def _accepted(self, unverified: UnverifiedToken, key: SigningKey) -> ValidatedToken:
+        header, claims, _, _, segment = unverified
+        if segment not in self._known_headers:
+            self._remember(segment, header)
+        issuer = claims["iss"]
+        if key.issuer is not None and key.issuer != issuer:
+            raise InvalidIssuerError(
+                f"issuer is {quoted(issuer)}, but the key that verified the token is published for {quoted(key.issuer)} alone",
+                claim="iss",
+                expected=quoted(key.issuer),
+                actual=quoted(issuer),
+            )
+        return ValidatedToken(claims, header, key.thumbprint if key.kid is None else key.kid)
+
+    def _remember(self, segment: bytes, header: Mapping[str, Any]) -> None:
+        """Spare the next token with the same header its parsing. Entered after a good signature, so that no attacker fills it.
+
+        What is remembered is what the text says and never a verdict or a key; that the header passed follows from this validator's
+        settings, which do not change.
+        """
+        if len(self._known_headers) < MOST_HEADERS and all(isinstance(value, str) for value in header.values()):
+            self._known_headers[segment] = header
+
+
+def _verifier(unverified: UnverifiedToken) -> Callable[[SigningKey], bool]:
+    header, _, signature, signing_input, _ = unverified
+    return lambda key: key.verifies(header["alg"], signature, signing_input)
+
+
+def _verified(unverified: UnverifiedToken, keys: tuple[SigningKey, ...]) -> SigningKey:
+    verifies = _verifier(unverified)
+    key = next((key for key in keys if verifies(key)), None)
+    if key is None:
+        raise _bad_signature(len(keys))
+    return key
+
+
+def _bad_signature(tried: int) -> InvalidSignatureError:
+    return InvalidSignatureError(
+        f"the signature verifies under none of {tried} keys that fit", hint="The token was altered, or signed with a key that is not published."
+    )
+
+
+def _checks(token_type: TokenType, audiences: frozenset[str], required: frozenset[str]) -> tuple[check.Check, ...]:
+    """Return the claim checks of one kind of token, chosen once, in the order in which they are made."""
+    kinds: dict[TokenType, check.Check] = {
+        "access": check.check_access,
+        "at+jwt": check.check_at_jwt,
+        "id": lambda claims: check.check_id(claims, audiences),
+    }
+    chosen: list[check.Check] = [kinds[token_type], check.check_subject, check.check_shapes]
+    if "cnf" not in required:
+        chosen.append(check.check_binding)
+    if required:
+        chosen.append(lambda claims: check.check_required(claims, required))
+    return tuple(chosen)
+
+
+def _refuse_second_settings(source: object, **settings: object) -> None:
+    if not isinstance(source, KeySource):
+        raise ConfigurationError(f"source is {quoted(source)}, expected an issuer or a source of keys (setting: source)")
+    for setting, value in settings.items():
+        if value is not None:
+            raise ConfigurationError(f"{setting} belongs to the source of keys that was handed in, and cannot be set here (setting: {setting})")
+
+
+def _names(value: object, setting: str, example: str) -> frozenset[str]:
+    names = (value,) if isinstance(value, str) else value
+    if isinstance(names, Iterable) and not isinstance(names, (bytes, Mapping)):
+        listed = list(names)
+        if listed and all(isinstance(name, str) and name.strip() for name in listed):
+            return frozenset(listed)
+    raise ConfigurationError(f'{setting} is {quoted(value)}, expected text or a list of texts, for example "{example}" (setting: {setting})')
+
+
+def _claim_names(value: Collection[str]) -> frozenset[str]:
+    return frozenset() if not isinstance(value, str) and not value else _names(value, "required_claims", "jti")
+
+
+def _allowed(algorithms: Collection[str]) -> frozenset[str]:
+    names = _names(algorithms, "algorithms", "RS256")
+    for name in names:
+        if name not in DEFAULT_ALGORITHMS:
+            raise ConfigurationError(
+                f"algorithm {quoted(name)} is not one of {', '.join(DEFAULT_ALGORITHMS)} (setting: algorithms)",
+                hint="There is no none and no HMAC: keys come from a public document, and a public key is no secret.",
+            )
+    return names
+
+
+def _within(value: Any, low: float, high: float, setting: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise ConfigurationError(f"{setting} is {quoted(value)}, expected a number from {low:g} to {high:g} (setting: {setting})")
+    return value
+
+
+def _known_kind(token_type: str) -> _Kind:
+    if not isinstance(token_type, str) or token_type not in _KINDS:
+        raise ConfigurationError(f"token_type is {quoted(token_type)}, expected one of {', '.join(_KINDS)} (setting: token_type)")
+    return _KINDS[token_type]
