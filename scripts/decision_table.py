@@ -24,6 +24,8 @@ LINE = 23 * HOUR
 NOW = Instant(1_000_000.0, 1_800_000_000.0)
 SPENT_AGO, LOOKED_UP_AGO, FAILED_AGO, PAUSE = 100.0, 60.0, 4.0, 10.0
 
+NOTHING = "nothing"
+
 COLUMNS = (
     "the keys",
     "last refresh",
@@ -89,9 +91,9 @@ def answers(state: KeySetState) -> Iterator[str]:
     yield told(decide_missing(later, POLICY, NOW, look_up=in_vain, waiting=0))
     yield told(decide_missing(state, POLICY, NOW, look_up=None, waiting=POLICY.max_waiting))
     vanished = decide_vanished(state, POLICY, NOW, None) if state.usable(POLICY, NOW) else None
-    yield f"`{vanished}` in the background" if vanished else "–"
+    yield f"`{vanished}` in the background" if vanished else NOTHING
     due = background_refresh(state, POLICY, NOW)
-    yield f"`{due}` is due" if due else "–"
+    yield f"`{due}` is due" if due else NOTHING
 
 
 def told(decision: Decision) -> str:

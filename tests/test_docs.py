@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import asyncio
 import contextlib
@@ -22,10 +23,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from scripts.decision_table import table as decision_table
 
 import keyturn
-from keyturn import errors, events
-from scripts.decision_table import table as decision_table
+from keyturn import cli, errors, events, testing
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -33,7 +34,8 @@ PAGES = [ROOT / "README.md", *sorted(page for page in DOCS.rglob("*.md") if "_bu
 TEXTS = [*PAGES, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
 
 _PART = re.compile(
-    r"^<!-- before\n(?P<before>.*?)^-->$|(?P<mark>^<!-- (?:output|snippet: [\w-]+|not run: [^\n]+) -->\n)?^```(?P<language>[\w{}-]*)[^\n]*\n(?P<code>.*?)^```$",
+    r"^<!-- before\n(?P<before>.*?)^-->$"
+    r"|(?P<mark>^<!-- (?:output|snippet: [\w-]+|not run: [^\n]+) -->\n)?^```(?P<language>[\w{}-]*)[^\n]*\n(?P<code>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
 
@@ -105,12 +107,20 @@ def _shown(default: object) -> str:
         return "needed"
     if default == keyturn.DEFAULT_ALGORITHMS:
         return "`DEFAULT_ALGORITHMS`"
+    if inspect.isfunction(default):
+        return f"`{default.__name__}`"
     return f"`{default:g}`" if isinstance(default, float) else f'`"{default}"`' if isinstance(default, str) else f"`{default!r}`"
 
 
 def subclasses(module: object, base: type) -> dict[str, type]:
     """Return the classes of *module* below *base*, by name."""
     return {name: value for name, value in vars(module).items() if inspect.isclass(value) and issubclass(value, base) and value is not base}
+
+
+def dead_links(text: Path) -> list[str]:
+    """Return the relative links of a text that lead to no file."""
+    links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", text.read_text(encoding="utf-8"))
+    return [link for link in links if not (text.parent / link).exists()]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
@@ -139,7 +149,7 @@ def test_every_public_name_has_its_place_in_the_reference() -> None:
 def test_every_name_of_the_kit_has_its_place_in_the_reference() -> None:
     """The testing kit is public, too (2)."""
     text = (DOCS / "reference/testing.md").read_text(encoding="utf-8")
-    assert set(keyturn.testing.__all__) <= set(re.findall(r"^\.\. autoclass:: keyturn\.testing(?:\.\w+)?\.(\w+)$", text, re.MULTILINE))
+    assert set(testing.__all__) <= set(re.findall(r"^\.\. autoclass:: keyturn\.testing\.(\w+)(?:\(\))?$", text, re.MULTILINE))
 
 
 @pytest.mark.parametrize("name", ["TokenValidator", "KeySetClient", "HttpxFetcher", "FileStore", "MemoryStore", "RolloverPolicy", "IssuerRouter"])
@@ -184,6 +194,20 @@ def test_every_event_is_listed_with_its_fields() -> None:
     assert known == {name: set(re.findall(r"`(\w+)`", cells[1])) for name, cells in rows("reference/events.md", "What is told").items()}
 
 
+def options(parser: argparse.ArgumentParser) -> set[str]:
+    """Return every way to write an option of *parser*, help apart."""
+    return {name for action in parser._actions for name in action.option_strings} - {"-h", "--help"}
+
+
+def test_every_option_of_the_command_line_is_listed() -> None:
+    """The page of the command line has each command with its options, and those that all have (2)."""
+    common = {name for row in rows("reference/command-line.md", "For every command").values() for name in re.findall(r"`(-[\w-]+)", row[0])}
+    _, commands = cli._parser()
+    for command, parser in commands.items():
+        listed = {name.split()[0] for name in rows("reference/command-line.md", f"keyturn {command}")}
+        assert options(parser) == listed | common, command
+
+
 def test_the_table_of_decisions_is_current() -> None:
     """The page shows what the rules decide; `python scripts/decision_table.py` writes it anew (3)."""
     text = (DOCS / "explanation/decisions.md").read_text(encoding="utf-8")
@@ -193,8 +217,7 @@ def test_the_table_of_decisions_is_current() -> None:
 @pytest.mark.parametrize("text", TEXTS, ids=lambda text: text.relative_to(ROOT).as_posix())
 def test_relative_links_lead_somewhere(text: Path) -> None:
     """No reader of the sources follows a link into nothing (4)."""
-    links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", text.read_text(encoding="utf-8"))
-    assert [] == [link for link in links if not (text.parent / link).exists()]
+    assert [] == dead_links(text)
 
 
 PAGE = """\
@@ -246,3 +269,17 @@ def test_a_page_that_lies_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_awaiting_snippets_run() -> None:
     """A snippet may await, as a notebook's cell may."""
     assert "3\n" == run(Part("run", 1, "import asyncio\nawait asyncio.sleep(0)\nprint(3)"), "page", {})
+
+
+def test_rows_are_those_below_their_heading(tmp_path: Path) -> None:
+    """A row of another table, or a line of prose, does not pass for a setting that is listed."""
+    page = tmp_path / "page.md"
+    page.write_text("# A\n\n| `x` | `1` |\n\n## B\n\n`prose`\n\n| head | d |\n|---|---|\n| `y` | `2` |\n\n## C\n\n| `z` | `3` |\n", encoding="utf-8")
+    assert {"y": ["`y`", "`2`"]} == rows(str(page), "B")
+
+
+def test_a_link_into_nothing_is_found(tmp_path: Path) -> None:
+    """Links to files are followed; links to other hosts and within the page are not."""
+    page = tmp_path / "page.md"
+    page.write_text("[a](page.md) [b](https://example.com/x) [c](#top) [d](gone.md#top)", encoding="utf-8")
+    assert ["gone.md"] == dead_links(page)

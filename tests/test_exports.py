@@ -1,6 +1,6 @@
 """`keyturn.__all__` is the public face: complete, sorted, and described.
 
-1. What is public is in `__all__`, and what is in `__all__` is there.
+1. What is public is in `__all__`, and what is in `__all__` is there, under the name by which a type checker sees it.
 2. Constants come first, then classes, then functions, each by name.
 3. Every public name, method and property says what it means, in its own docstring.
 """
@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+
+import pytest
 
 import keyturn
 from keyturn import errors, events
@@ -67,9 +69,30 @@ def undescribed(name: str, value: object, constants: set[str]) -> Iterator[str]:
             yield f"{name}.{member}"
 
 
+def homes_for_type_checkers(source: Path) -> dict[str, str]:
+    """Return the module of every name that `__init__` imports where only a type checker looks."""
+    tree = ast.parse((source / "__init__.py").read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    return {alias.name: str(node.module) for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+
+
 def test_all_is_complete() -> None:
     """Nothing public is missing from `__all__`, and nothing in it is missing from the package."""
-    assert set() == stray(keyturn)
+    for name in keyturn.__all__:
+        getattr(keyturn, name)
+    assert {"TYPE_CHECKING", "import_module"} == stray(keyturn)
+
+
+def test_names_load_from_where_type_checkers_see_them() -> None:
+    """The table of lazy names, the imports for type checkers and `__all__` say the same."""
+    assert homes_for_type_checkers(SOURCE) == keyturn._HOME_OF
+    assert set(keyturn.__all__) == set(keyturn._HOME_OF) == set(dir(keyturn))
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    """A misspelt name fails as in any module."""
+    with pytest.raises(AttributeError, match="has no attribute 'TokenValidater'"):
+        keyturn.TokenValidater  # noqa: B018
 
 
 def test_all_is_sorted() -> None:

@@ -30,7 +30,7 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 _HINTS = {
     304: "Nothing was asked for under a condition: look at the cache between here and the issuer.",
     401: "The firewall before the issuer may dislike the request: try another User-Agent with HttpxFetcher(headers=...).",
-    404: "Check the location: issuer, discovery_url, jwks_url or metadata_url.",
+    404: "Check the location: issuer, discovery_url or jwks_url.",
     407: "The proxy asks for a user name: give it in HttpxFetcher(proxy=...) or in the proxy variables of the environment.",
 }
 _HINTS |= {403: _HINTS[401], 406: _HINTS[401], 410: _HINTS[404]}
