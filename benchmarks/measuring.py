@@ -1,0 +1,64 @@
+"""Interleaved rounds, so that a machine whose speed drifts slows all contestants alike.
+
+A round runs every contestant once, in a new order. What is reported is the median over the rounds of the ratio within one
+round: two absolute times of a noisy machine say little, two times of the same tenth of a second say more.
+"""
+
+from __future__ import annotations
+
+import gc
+import random
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+ROUND_SECONDS = 0.02
+"""Time that one contestant gets in one round: long against the clock's resolution, short against the machine's moods."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """Seconds per call, one figure for each round."""
+
+    seconds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """Seconds per call in the median round."""
+        return statistics.median(self.seconds)
+
+    def ratio_to(self, other: Series) -> float:
+        """Return the median of the ratios within each round."""
+        return statistics.median(mine / theirs for mine, theirs in zip(self.seconds, other.seconds, strict=True))
+
+
+def interleaved(contestants: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, Series]:
+    """Time every contestant in every round, in a shuffled order; the garbage collector runs between rounds and not within."""
+    counts = {name: _calls_for(call) for name, call in contestants.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    order = list(contestants)
+    shuffle = random.Random(1).shuffle
+    for _ in range(rounds):
+        shuffle(order)
+        for name in order:
+            gc.collect()
+            seconds[name].append(_timed(contestants[name], counts[name]))
+    return {name: Series(tuple(found)) for name, found in seconds.items()}
+
+
+def _calls_for(call: Callable[[], object]) -> int:
+    call()
+    once = min(_timed(call, 1) for _ in range(5))
+    return max(1, int(ROUND_SECONDS / once))
+
+
+def _timed(call: Callable[[], object], count: int) -> float:
+    gc.disable()
+    try:
+        start = time.perf_counter()
+        for _ in range(count):
+            call()
+        return (time.perf_counter() - start) / count
+    finally:
+        gc.enable()
