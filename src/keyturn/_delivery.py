@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
+import threading
+from collections import deque
 from collections.abc import Callable, Iterable
+from contextvars import Context
 from dataclasses import fields
 
+from keyturn._threads import start
 from keyturn.errors import ConfigurationError, quoted
 from keyturn.events import (
     ClockJumped,
@@ -20,6 +24,9 @@ from keyturn.events import (
 logger = logging.getLogger("keyturn")
 logger.addHandler(logging.NullHandler())
 
+MOST_WAITING = 1_000
+"""Events that wait for a handler that is slow; beyond that the oldest are given up, so that memory stays flat."""
+
 _WARNINGS = (FetchFailed, StaleKeysServed, StoreFailed, ClockJumped)
 
 
@@ -29,7 +36,11 @@ def handlers_of(on_event: EventHandler | Iterable[EventHandler]) -> tuple[EventH
     Raises:
         ConfigurationError: Something in it cannot be called.
     """
-    handlers = (on_event,) if callable(on_event) else tuple(on_event)
+    if callable(on_event):
+        return (on_event,)
+    if not isinstance(on_event, Iterable):
+        raise ConfigurationError(f"on_event is {quoted(on_event)}, expected a function or several (setting: on_event)")
+    handlers = tuple(on_event)
     for handler in handlers:
         if not callable(handler):
             raise ConfigurationError(f"expected a function that takes an event, got {quoted(handler)} (setting: on_event)")
@@ -37,15 +48,45 @@ def handlers_of(on_event: EventHandler | Iterable[EventHandler]) -> tuple[EventH
 
 
 class Delivery:
-    """Delivers events one by one; what a handler raises is logged once and goes no further."""
+    """Delivers events one by one, in their order, on a thread of their own.
+
+    So no handler, however slow, keeps a request, an event loop, or a refresh that still has the store's lease. What a handler raises
+    is logged once and goes no further.
+    """
 
     def __init__(self, handlers: tuple[EventHandler, ...]) -> None:
         self._handlers = handlers
         self._failed: set[int] = set()
+        self._queue: deque[Event] = deque(maxlen=MOST_WAITING)
+        self._delivering = threading.Lock()
 
     def __call__(self, events: Iterable[Event]) -> None:
-        """Deliver *events* in their order."""
-        for event in events:
+        """Have *events* delivered; where no thread can be started, that is done here."""
+        self._queue.extend(events)
+        try:
+            start(self._deliver, "keyturn-events", Context())
+        except RuntimeError:
+            self._deliver()
+
+    def is_idle(self) -> bool:
+        """Return whether every event has been delivered."""
+        return not self._queue and not self._delivering.locked()
+
+    def renewed(self) -> Delivery:
+        """Return the same with a lock and a queue of its own, for the child of a fork."""
+        return Delivery(self._handlers)
+
+    def _deliver(self) -> None:
+        # Whoever delivers already takes these along; whoever adds some after its last look finds the lock free again.
+        while self._queue and self._delivering.acquire(blocking=False):
+            try:
+                self._deliver_each()
+            finally:
+                self._delivering.release()
+
+    def _deliver_each(self) -> None:
+        while self._queue:
+            event = self._queue.popleft()
             _log(event)
             for number, handler in enumerate(self._handlers):
                 self._hand(number, handler, event)
@@ -53,7 +94,7 @@ class Delivery:
     def _hand(self, number: int, handler: Callable[[Event], object], event: Event) -> None:
         try:
             handler(event)
-        except Exception:
+        except (Exception, SystemExit):
             if number not in self._failed:
                 self._failed.add(number)
                 logger.exception("a handler of events failed; it is called on, and not logged again (setting: on_event)")

@@ -24,10 +24,10 @@ class Flight:
         waiters: Callers that wait for it because their key is unknown (R4).
         latch: Set when its outcome is in force.
         succeeded: Whether it brought a key set.
+        is_news: Whether that set was asked for after this refresh was ordered; one out of a store may be older.
         failure: Why it failed, or None. Neither: it was not made after all.
         entries: Revocations that its answer led to, to be kept by the store (R11).
         unstarted: Whether no thread could be started for it.
-        threads: Idents of its threads, so that a fetcher that calls back into its own client is told so.
     """
 
     __slots__ = (
@@ -36,12 +36,12 @@ class Flight:
         "deadline",
         "entries",
         "failure",
+        "is_news",
         "latch",
         "number",
         "reason",
         "started",
         "succeeded",
-        "threads",
         "unstarted",
         "waiters",
         "wanted",
@@ -57,17 +57,12 @@ class Flight:
         self.waiters = 0
         self.latch = Latch()
         self.succeeded = False
+        self.is_news = False
         self.failure: Failure | None = None
         self.entries: tuple[Revocation, ...] = ()
         self.unstarted = False
-        self.threads: set[int] = set()
         self._claimed = threading.Lock()
 
     def claim(self) -> bool:
         """Return True to the one caller who is to run a flight for which no thread could be started."""
         return self._claimed.acquire(blocking=False)
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether the calling thread belongs to this flight, so that waiting for it would wait for ever."""
-        return threading.get_ident() in self.threads

@@ -5,8 +5,8 @@ the waiting between two steps differs, and that is the client's.
 
 Rules of this file:
 
-1. A refresh that began after the question was asked settles it; one that ran already is followed by one more, if the allowance is
-   there, because it may have read the set a moment before the rollover.
+1. A refresh that began after the question was asked settles it; one that ran already, or that found an older set in the store, is
+   followed by one more, if the allowance is there, because that set may have been read a moment before the rollover.
 2. A token that verifies under no key that fits it is treated like one with an unknown key, but ends as an invalid signature.
 3. A token that verifies under a revoked key ends there, without a refresh (R11).
 """
@@ -21,7 +21,7 @@ from keyturn._core.key_set import Candidates
 from keyturn._core.rollover import Refuse
 from keyturn._core.state import Failure
 from keyturn._flight import Flight
-from keyturn._keeper import Keeper
+from keyturn._keeper import Keeper, Match
 from keyturn.clock import Deadline, read
 from keyturn.errors import (
     DiscoveryError,
@@ -77,16 +77,17 @@ class Inquiry:
             waited_for = self._keeper.ask_held()
             if isinstance(waited_for, Refuse):
                 raise self._unavailable(waited_for.retry_after)
-            if waited_for is not None:
+            if waited_for is not None and (self._deadline.left() or not self._keeper.is_usable()):
                 return self._patient(waited_for)
-            # The decision may have ended a grace: what was held a moment ago is looked up again.
+            # A caller who waited for an overdue refresh in vain is served with what is held, as if it had failed (R3). The decision may
+            # have ended a grace: what was held a moment ago is looked up again.
             match = self._keeper.matching(self._header)
             if self._answered(match.held):
                 self._keeper.remember(self._header, match)
                 return None
             self._refuse_revoked(match.banned)
         self._unverified = bool(match.held.keys or match.banned.keys)
-        return self._missing(match.held)
+        return self._missing(match)
 
     def left(self) -> float:
         """Return the real seconds that this question may still wait."""
@@ -95,13 +96,16 @@ class Inquiry:
     def woken(self, flight: Flight) -> None:
         """Take note of what became of *flight*, after a wait of whatever length and end."""
         self.waited = True
+        self._uncount(flight)
+        if flight.failure is not None:
+            self._failure = flight.failure
+        elif flight.succeeded and flight.is_news and flight.number > self._arrived:
+            self._settled = True
+
+    def _uncount(self, flight: Flight) -> None:
         if self._counted:
             self._counted = False
             self._keeper.left(flight)
-        if flight.failure is not None:
-            self._failure = flight.failure
-        elif flight.succeeded and flight.number > self._arrived:
-            self._settled = True
 
     def _answered(self, held: Candidates) -> bool:
         if self._verifies is None:
@@ -118,23 +122,24 @@ class Inquiry:
             if self._verifies is None or self._verifies(key):
                 raise RevokedKeyError(f"the key {quoted(key.kid or key.thumbprint)} of issuer {quoted(self._keeper.state.issuer)} was revoked here")
 
-    def _missing(self, held: Candidates) -> Flight | None:
+    def _missing(self, match: Match) -> Flight | None:
+        held = match.held
         if self._settled:
             raise self._not_found(held, None)
         if self._failure is not None:
             raise self._failed(self._failure, held)
-        decision = self._keeper.ask_missing(self._keeper.state.held.handle(self._header))
+        decision = self._keeper.ask_missing(self._keeper.state.held.handle(self._header), match)
+        if decision is None:
+            return self.step()
         if isinstance(decision, Refuse):
             raise self._refused(decision, held)
         self._counted = True
         return self._patient(decision)
 
     def _patient(self, flight: Flight) -> Flight:
-        if flight.is_ours:
-            raise KeysUnavailableError(
-                "a refresh waits for itself: its fetcher or store asked the client that it serves", hint="Give the fetcher a client of its own."
-            )
+        self._keeper.refuse_itself()
         if not self._deadline.left():
+            self._uncount(flight)
             raise KeysUnavailableError(
                 f"the keys of issuer {quoted(self._keeper.state.issuer)} did not come within {self._keeper.policy.deadline:g} s (setting: deadline)",
                 retry_after=1,

@@ -3,10 +3,12 @@
 Rules of this file:
 
 1. The lock is held to decide and to assign, never for I/O, a callback, a log line, a thread start or a wake-up. It is an RLock,
-   because signal handlers enter here too.
+   because signal handlers enter here too. It is held by a `with` statement of its own: an exception that a signal handler throws
+   between an `acquire()` and the `try` after it would leave it locked for ever.
 2. A key that is held is served without the lock, until the instant at which something may flip.
 3. Whether to fetch is decided under the lock, again after it was waited for: so one refresh runs at a time (R4).
-4. A refresh counts only while it is the current one. One that is over its deadline is settled as failed by whoever looks first.
+4. A refresh counts only while it is the current one. One that is over its deadline is settled as failed by whoever looks first,
+   and one whose beginning was interrupted counts as not made.
 5. A child of a fork starts with a lock and a jitter of its own and no refresh running; what ran is owed.
 """
 
@@ -14,24 +16,20 @@ from __future__ import annotations
 
 import os
 import random
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import Context, copy_context
 from dataclasses import replace
-from types import TracebackType
-from typing import Any, Literal, NamedTuple, Self
-
-from cachetools import LRUCache
+from typing import Any, NamedTuple
 
 from keyturn._core.acceptance import accept, drawn_line, drop_expired
 from keyturn._core.jwk import SigningKey
 from keyturn._core.key_set import Candidates, Handle
 from keyturn._core.policy import RolloverPolicy
+from keyturn._core.revocation import merged
 from keyturn._core.revoking import Change, resolve
 from keyturn._core.rollover import (
     Fetch,
     Join,
-    LookUp,
     Refuse,
     Serve,
     begin,
@@ -42,27 +40,27 @@ from keyturn._core.rollover import (
     look_again,
     not_made,
 )
-from keyturn._core.state import ON_DEMAND, Answer, Failure, KeySetState, Wanted
+from keyturn._core.signatures import Verify
+from keyturn._core.state import Answer, Failure, KeySetState, Wanted, with_keys
+from keyturn._delivery import Delivery
 from keyturn._flight import Flight
-from keyturn._threads import start
+from keyturn._look_ups import LookUps
+from keyturn._steps import Process, Step
+from keyturn._telling import Action, Telling
+from keyturn._threads import Inside, start
 from keyturn.clock import Clock, Instant, read
-from keyturn.errors import whole_seconds
-from keyturn.events import ClockJumped, Event, FetchFailed, RefreshReason, StaleKeysServed, UnknownKey
+from keyturn.errors import KeysUnavailableError, whole_seconds
+from keyturn.events import Event, FetchFailed, RefreshReason
 
 LOOK_AT_LEAST_EVERY = 60.0
 """Seconds after which a client in use looks at its state again: "last used" and staleness are told to the minute."""
-
-CLOCKS_MAY_DIFFER = 60.0
-"""Seconds by which wall and monotonic clock may move apart before it is reported (R14)."""
 
 _NEVER = Instant(float("-inf"), float("-inf"))
 _INTERRUPTED = Refuse("keys_unavailable", 1.0)
 """For a signal handler that came in between the two assignments that begin a refresh."""
 
-Action = Literal["fetched", "joined", "refused"]
-
-
-Memory = dict[tuple[Any, Any], tuple[SigningKey, ...]]
+Memory = dict[tuple[Any, Any], tuple[tuple[SigningKey, Verify], ...]]
+"""The keys that fit a kid and an algorithm, each with its verify call."""
 
 
 class Match(NamedTuple):
@@ -79,40 +77,6 @@ class Match(NamedTuple):
     memory: Memory
 
 
-class _Process:
-    """What belongs to one process and must not be inherited by its child."""
-
-    def __init__(self) -> None:
-        self.lock = threading.RLock()
-        self.flight: Flight | None = None
-
-
-class _Step:
-    """One stay under the lock; what it ordered is carried out after it is left."""
-
-    def __init__(self, keeper: Keeper, process: _Process) -> None:
-        self._keeper = keeper
-        self.process = process
-        self.now = _NEVER
-        self.events: list[Event] = []
-        self.settled: list[Flight] = []
-        self.launches: list[Flight] = []
-
-    def __enter__(self) -> Self:
-        self.process.lock.acquire()
-        self.now = read(self._keeper.clock)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        self.process.lock.release()
-        for flight in self.settled:
-            flight.latch.set()
-        for flight in self.launches:
-            self._keeper.launch(flight)
-        if self.events:
-            self._keeper.deliver(self.events)
-
-
 class Keeper:
     """Keeps one issuer's state, and decides with the pure rules what each caller gets."""
 
@@ -122,7 +86,7 @@ class Keeper:
         policy: RolloverPolicy,
         clock: Clock,
         *,
-        deliver: Callable[[Iterable[Event]], None],
+        deliver: Delivery,
         run: Callable[[Flight], None],
         renewed: Callable[[], None],
     ) -> None:
@@ -130,33 +94,31 @@ class Keeper:
         self.clock = clock
         self.deliver = deliver
         self.state = state
+        self.inside = Inside()
         self.last_used: dict[str, int] = {}
         self._run = run
         self._renewed = renewed
         self._monotonic, self._wall = clock.monotonic, clock.wall
         self._look = _NEVER
         self._fits: Memory = {}
-        self._look_ups: LRUCache[Wanted, LookUp] = LRUCache(policy.max_unknown_kids)
-        self._told: dict[Action, tuple[float, int]] = {}
-        self._stale_told: Instant | None = None
-        first = read(clock)
-        self._clock_offset = first.wall - first.monotonic
-        self._processes = {os.getpid(): _Process()}
+        self._look_ups = LookUps(policy.max_unknown_kids)
+        self._telling = Telling(read(clock))
+        self._processes = {os.getpid(): Process()}
         # Not for secrets: a fleet must not draw the same jitter, so the generator of the application is left alone.
         self._random = random.SystemRandom()
 
-    def step(self) -> _Step:
-        """Return a context in which the state may be read and replaced; the flight's deadline and both clocks were looked at."""
-        return _Step(self, self._process())
+    def step(self) -> Step:
+        """Return what one stay under `step.process.lock` is made with."""
+        return Step(self, self._process())
 
     # Serving held keys.
 
-    def held_now(self, kid: object, algorithm: str) -> tuple[SigningKey, ...] | None:
-        """Return the keys of *kid* without the lock, or None if a decision is due or nothing is known of it."""
-        look = self._look
-        if kid is None or self._monotonic() >= look.monotonic or self._wall() >= look.wall:
-            return None
-        return self._fits.get((kid, algorithm))
+    def held_now(self, kid: object, algorithm: str) -> tuple[tuple[SigningKey, Verify], ...]:
+        """Return the keys of *kid* without the lock; nothing if a decision is due, or if nothing is known of it yet."""
+        monotonic, wall = self._look
+        if self._monotonic() >= monotonic or self._wall() >= wall:
+            return ()
+        return self._fits.get((kid, algorithm), ())
 
     def matching(self, header: Mapping[str, Any]) -> Match:
         """Return the keys that fit *header*."""
@@ -171,7 +133,8 @@ class Keeper:
         kid = header.get("kid")
         # Only what is held is remembered, so the memory is bounded by the set and not by what tokens say.
         if kid is not None and match.held.keys:
-            match.memory[kid, header.get("alg")] = match.held.keys
+            algorithm = header["alg"]
+            match.memory[kid, algorithm] = tuple((key, key.verifier(algorithm)) for key in match.held.keys)
 
     def used(self, key: SigningKey) -> None:
         """Note that *key* verified a token: to the minute, and for a vanished key it asks for a refresh (R10)."""
@@ -184,7 +147,7 @@ class Keeper:
 
     def ask_held(self) -> Flight | Refuse | None:
         """Decide for a token whose key is held: None serves it, a flight is to be waited for (R3, R9)."""
-        with self.step() as step:
+        with self.step() as step, step.process.lock:
             self._look_at_clocks(step)
             decision = decide_held(self.state, self.policy, step.now)
             if isinstance(decision, Refuse):
@@ -193,43 +156,47 @@ class Keeper:
                 return step.process.flight or _INTERRUPTED
             if isinstance(decision, Fetch):
                 return self._begin(step, decision.reason, None, awaited=True)
-            self._tell_staleness(step)
+            step.events += self._telling.staleness(self.state, self.policy, step.now)
             self._serve(step, decision)
             return None
 
     # Asking for keys that are not held.
 
-    def ask_missing(self, handle: Handle) -> Flight | Refuse:
-        """Decide for a token whose key is not held, or that verifies under none of the keys that fit (R4, R5, R13)."""
+    def ask_missing(self, handle: Handle, seen: Match) -> Flight | Refuse | None:
+        """Decide for a token whose key is not held, or that verifies under none of the keys that fit (R4, R5, R13).
+
+        Args:
+            handle: What the token names.
+            seen: Where the caller looked in vain; if the set has changed since, the answer is None: look again.
+        """
         wanted = None if handle.member is None else (handle.member, handle.value)
-        with self.step() as step:
+        with self.step() as step, step.process.lock:
             self._look_at_clocks(step)
-            look_up = self._look_ups.get(wanted) if wanted else None
+            if seen.memory is not self._fits:
+                # A refresh that was over between the look and the lock may have brought the key: a second one would be one too many.
+                return None
             flight = step.process.flight
             waiting = flight.waiters if flight else 0
-            decision = decide_missing(self.state, self.policy, step.now, look_up=look_up, waiting=waiting)
+            decision = decide_missing(self.state, self.policy, step.now, look_up=self._look_ups.get(wanted), waiting=waiting)
+            self._tell_unknown(step, decision)
+            if isinstance(decision, Refuse):
+                self._refuse(step, decision, wanted)
+                return decision
             if isinstance(decision, Fetch):
-                self._tell_unknown(step, "fetched", None)
                 flight = self._begin(step, decision.reason, wanted, awaited=True)
-                flight.waiters += 1
-                return flight
-            if isinstance(decision, Join):
-                if flight is None:
-                    return _INTERRUPTED
-                self._tell_unknown(step, "joined", None)
-                flight.waiters += 1
-                return flight
-            self._tell_unknown(step, "refused", whole_seconds(decision.retry_after))
-            if decision.owes:
-                self._owe(step, wanted, look_up)
-            if decision.refresh:
-                self._begin(step, decision.refresh, None, awaited=False)
-            return decision
+            if flight is None:
+                return _INTERRUPTED
+            flight.waiters += 1
+            return flight
 
     def left(self, flight: Flight) -> None:
         """Count a caller no more that waited for an unknown key."""
         with self._process().lock:
             flight.waiters -= 1
+
+    def is_usable(self) -> bool:
+        """Return whether the set may vouch for anybody now (R9)."""
+        return self.state.usable(self.policy, read(self.clock))
 
     @property
     def attempts(self) -> int:
@@ -239,22 +206,39 @@ class Keeper:
     # Refreshes.
 
     def order(self, reason: RefreshReason) -> tuple[Flight, bool]:
-        """Start a refresh whatever the rules say; return it, or the one that is running, and whether it is the caller's own."""
-        with self.step() as step:
+        """Start a refresh whatever the rules say; return it, or the one that is running, and whether it is the caller's own.
+
+        Raises:
+            KeysUnavailableError: The refresh that is running asks.
+        """
+        self.refuse_itself()
+        with self.step() as step, step.process.lock:
             self._look_at_clocks(step)
             if step.process.flight is not None:
                 return step.process.flight, False
             return self._begin(step, reason, None, awaited=True), True
 
+    def refuse_itself(self) -> None:
+        """Refuse a wait on a thread that works for this client: it would wait for itself.
+
+        Raises:
+            KeysUnavailableError: This is such a thread.
+        """
+        if self.inside.here:
+            raise KeysUnavailableError(
+                "a refresh waits for itself: its fetcher or store asked the client that it serves", hint="Give the fetcher a client of its own."
+            )
+
     def look(self) -> float:
         """Start what is due in the background; return the seconds until to look again (readiness, `keep_fresh()`)."""
-        with self.step() as step:
+        with self.step() as step, step.process.lock:
             self._look_at_clocks(step)
             decision = decide_held(self.state, self.policy, step.now)
             if isinstance(decision, Fetch):
                 self._begin(step, decision.reason, None, awaited=False)
-            elif isinstance(decision, Serve):
-                self._serve(step, decision)
+            elif isinstance(decision, Serve) and decision.refresh is not None:
+                # When tokens look again stays as it is: a look at readiness tells nobody of stale keys, and reads no store.
+                self._begin(step, decision.refresh, None, awaited=False)
             again = look_again(self.state, self.policy, step.now, LOOK_AT_LEAST_EVERY)
             return max(1.0, min(again.monotonic - step.now.monotonic, again.wall - step.now.wall))
 
@@ -271,20 +255,32 @@ class Keeper:
 
     def settle(self, flight: Flight, outcome: Answer | Failure | None, events: Iterable[Event] = ()) -> None:
         """End *flight* with its outcome; None says that it was not made. Late outcomes change nothing."""
-        with self.step() as step:
+        with self.step() as step, step.process.lock:
             self._settle(step, flight, outcome, events)
+
+    def put_off(self, flight: Flight, failure: Failure) -> bool:
+        """End *flight*, which could not be started, and return whether there are keys that serve on as after any failure (R9)."""
+        with self.step() as step, step.process.lock:
+            usable = self.state.usable(self.policy, step.now)
+            self._settle(step, flight, failure if usable else None, ())
+            return usable
 
     def adopt(self, flight: Flight, answer: Answer) -> None:
         """Take an answer out of the store into force while *flight* goes on."""
-        with self.step() as step:
+        with self.step() as step, step.process.lock:
             if step.process.flight is flight:
                 before = self.state
-                kept = {name: getattr(before, name) for name in ("attempt", "attempted_at", "failures", "failed_at", "pause", "failure")}
-                self._assign(step, replace(self._accepted(step, flight, answer), **kept))
+                kept = {name: getattr(before, name) for name in ("attempted_at", "failures", "failed_at", "pause", "failure")}
+                adopted = replace(self._accepted(step, flight, answer), **kept)
+                # A set past its due time is refreshed before it is used, so whoever comes now waits for this refresh (R3).
+                attempt = before.attempt and replace(before.attempt, while_overdue=adopted.untried(step.now))
+                self._assign(step, replace(adopted, attempt=attempt))
 
     def change(self, transition: Callable[[KeySetState, Instant], Change]) -> Change:
         """Apply a transition of revocations and tell of it."""
-        with self.step() as step:
+        with self.step() as step, step.process.lock:
+            # A key whose grace is over is not held any more, whether a token came since or not.
+            self._look_at_clocks(step)
             change = transition(self.state, step.now)
             self._assign(step, change.state)
             step.events += change.events
@@ -292,41 +288,70 @@ class Keeper:
 
     def renew(self) -> None:
         """Start anew in the child of a fork: nothing that ran in the parent runs here."""
-        self._processes = {os.getpid(): _Process()}
+        self._processes = {os.getpid(): Process()}
+        self._start_anew()
+
+    def _start_anew(self) -> None:
         state = not_made(self.state)
         self.state = replace(state, line=drawn_line(self.policy, state.interval, self._draw()))
         self._look = _NEVER
+        # Another thread of the parent may have been at work on these when the child was born.
+        self._fits = {}
+        self._look_ups = LookUps(self.policy.max_unknown_kids)
+        self._telling = Telling(read(self.clock))
+        self.inside.forget()
         self._renewed()
 
     # Under the lock.
 
-    def _process(self) -> _Process:
-        process = self._processes.get(os.getpid())
+    def _process(self) -> Process:
+        pid = os.getpid()
+        process = self._processes.get(pid)
         if process is None:
-            # A server that forks without the interpreter's knowledge runs no hook in the child.
-            self.renew()
-            process = self._processes[os.getpid()]
+            # A server that forks without the interpreter's knowledge runs no hook in the child. Of several threads the first one
+            # starts anew, and the others wait for its lock.
+            fresh = Process()
+            with fresh.lock:
+                process = self._processes.setdefault(pid, fresh)
+                if process is fresh:
+                    self._start_anew()
         return process
 
-    def _begin(self, step: _Step, reason: RefreshReason, wanted: Wanted | None, *, awaited: bool) -> Flight:
+    def _begin(self, step: Step, reason: RefreshReason, wanted: Wanted | None, *, awaited: bool) -> Flight:
         self._assign(step, begin(self.state, step.now, reason, wanted))
         flight = Flight(self.state.attempts, reason, wanted, step.now, self.policy.deadline, awaited=awaited)
         step.process.flight = flight
         step.launches.append(flight)
         return flight
 
-    def _serve(self, step: _Step, decision: Serve) -> None:
+    def _serve(self, step: Step, decision: Serve) -> None:
         if decision.refresh is not None:
             self._begin(step, decision.refresh, None, awaited=False)
         self._look = look_again(self.state, self.policy, step.now, LOOK_AT_LEAST_EVERY)
 
+    def _refuse(self, step: Step, decision: Refuse, wanted: Wanted | None) -> None:
+        if decision.owes:
+            self._look_ups.owe(wanted)
+            if not self.state.owed:
+                self._assign(step, replace(self.state, owed=True))
+        if decision.refresh:
+            self._begin(step, decision.refresh, None, awaited=False)
+
+    def _tell_unknown(self, step: Step, decision: Join | Fetch | Refuse) -> None:
+        if not self.state.usable(self.policy, step.now):
+            # Without keys every key is unknown; the failure of the refresh says more.
+            return
+        action: Action = "refused" if isinstance(decision, Refuse) else "fetched" if isinstance(decision, Fetch) else "joined"
+        retry_after = whole_seconds(decision.retry_after) if isinstance(decision, Refuse) else None
+        step.events += self._telling.unknown_key(self.state, step.now, action, retry_after)
+
     def _ask_for_vanished(self, key: SigningKey) -> None:
         wanted = ("vanished", key.thumbprint)
-        with self.step() as step:
+        with self.step() as step, step.process.lock:
             if decide_vanished(self.state, self.policy, step.now, self._look_ups.get(wanted)):
                 self._begin(step, "vanished_key", wanted, awaited=False)
 
-    def _settle(self, step: _Step, flight: Flight, outcome: Answer | Failure | None, events: Iterable[Event]) -> None:
+    def _settle(self, step: Step, flight: Flight, outcome: Answer | Failure | None, events: Iterable[Event]) -> None:
         if step.process.flight is not flight:
             return
         step.process.flight = None
@@ -336,7 +361,7 @@ class Keeper:
             flight.succeeded = True
             step.events += events
             after = self._accepted(step, flight, outcome)
-            self._note_look_ups(flight, before, after)
+            self._look_ups.note(flight, before, after)
         elif outcome is None:
             after = not_made(before)
         else:
@@ -344,8 +369,11 @@ class Keeper:
             after = fail(before, self.policy, step.now, outcome, self._draw())
             step.events.append(_failed(after, flight, outcome, step.now))
         self._assign(step, after)
+        if flight.failure is not None:
+            # The next token looks for itself, whoever ordered this refresh: stale keys are told of when they are served.
+            self._look = _NEVER
 
-    def _accepted(self, step: _Step, flight: Flight, answer: Answer) -> KeySetState:
+    def _accepted(self, step: Step, flight: Flight, answer: Answer) -> KeySetState:
         """Return the state with *answer* in force, and every key that was revoked before it came revoked in the same step (R11)."""
         state, events = accept(self.state, self.policy, step.now, answer, self._draw())
         change = resolve(state, step.now)
@@ -353,22 +381,25 @@ class Keeper:
         step.events += [*events, *change.events]
         return change.state
 
-    def _look_at_clocks(self, step: _Step) -> None:
+    def _look_at_clocks(self, step: Step) -> None:
         """Settle a refresh that is over its deadline, end graces that are over, report a clock that jumped."""
         flight = step.process.flight
         if flight is not None and flight.deadline.over() and not flight.latch.is_set:
             message = f"the refresh was not over within {self.policy.deadline:g} s (setting: deadline)"
             self._settle(step, flight, Failure("fetch_failed", message, "", ""), ())
+        attempt = self.state.attempt
+        if step.process.flight is None and attempt is not None and step.now.since(attempt.started) >= self.policy.deadline:
+            # An exception out of a signal handler came between the two assignments that begin a refresh.
+            self._assign(step, not_made(self.state))
         state, events = drop_expired(self.state, self.policy, step.now)
         if events:
             self._assign(step, state)
             step.events += events
-        offset = step.now.wall - step.now.monotonic
-        if abs(offset - self._clock_offset) > CLOCKS_MAY_DIFFER:
-            step.events.append(ClockJumped(issuer=self.state.issuer, at=step.now.wall, seconds=offset - self._clock_offset))
-            self._clock_offset = offset
+        step.events += self._telling.clocks(self.state, step.now)
 
-    def _assign(self, step: _Step, state: KeySetState) -> None:
+    def _assign(self, step: Step, state: KeySetState) -> None:
+        if self.state.revocations is not state.revocations:
+            state = self._with_all_revocations(step, state)
         changed = state.generation != self.state.generation
         self.state = state
         if changed:
@@ -376,60 +407,17 @@ class Keeper:
             self._fits = {}
             held = {key.thumbprint for key in (*state.held.keys, *state.banned.keys)}
             self.last_used = {thumbprint: minute for thumbprint, minute in dict(self.last_used).items() if thumbprint in held}
-        usable = state.usable(self.policy, step.now) and not state.untried(step.now)
-        self._look = look_again(state, self.policy, step.now, LOOK_AT_LEAST_EVERY) if usable else _NEVER
+        # Only a decision knows until when nothing flips (`_serve`): what ended or fell due while a refresh ran, such as a grace, has
+        # passed for `look_again`, and would be served on for a minute.
+        self._look = _NEVER
 
-    def _note_look_ups(self, flight: Flight, before: KeySetState, after: KeySetState) -> None:
-        """Remember what an on-demand refresh looked up in vain; a change of the set forgets everything else (R13)."""
-        changed = after.generation != before.generation
-        vain = {flight.wanted}
-        if changed:
-            earlier = dict.fromkeys(vain, LookUp())
-            self._look_ups.clear()
-        else:
-            vain |= {wanted for wanted, look_up in self._look_ups.items() if look_up.owed}
-            earlier = {wanted: self._look_ups.get(wanted, LookUp()) if wanted else LookUp() for wanted in vain}
-        if flight.reason not in ON_DEMAND:
-            return
-        for wanted in vain:
-            if wanted is not None and not (changed and _is_held(after, wanted)):
-                self._look_ups[wanted] = LookUp(times=earlier[wanted].times + 1, asked_at=flight.started)
-
-    def _owe(self, step: _Step, wanted: Wanted | None, look_up: LookUp | None) -> None:
-        self._assign(step, replace(self.state, owed=True))
-        if wanted is not None:
-            self._look_ups[wanted] = replace(look_up or LookUp(), owed=True)
-
-    def _tell_unknown(self, step: _Step, action: Action, retry_after: int | None) -> None:
-        if not self.state.usable(self.policy, step.now):
-            return
-        # An attacker can provoke these: one a second for each action, with the number of tokens that it stands for.
-        told_at, count = self._told.get(action, (float("-inf"), 0))
-        if step.now.monotonic - told_at < 1.0:
-            self._told[action] = (told_at, count + 1)
-            return
-        self._told[action] = (step.now.monotonic, 0)
-        step.events.append(UnknownKey(issuer=self.state.issuer, at=step.now.wall, action=action, count=count + 1, retry_after=retry_after))
-
-    def _tell_staleness(self, step: _Step) -> None:
-        age = self.state.age(step.now)
-        if age < self.state.interval or not self.state.failures:
-            return
-        if self._stale_told is None or step.now.since(self._stale_told) >= LOOK_AT_LEAST_EVERY:
-            self._stale_told = step.now
-            until = step.now.wall + self.policy.refresh_interval + self.policy.max_stale - age
-            step.events.append(StaleKeysServed(issuer=self.state.issuer, at=step.now.wall, age=age, until=until))
+    def _with_all_revocations(self, step: Step, state: KeySetState) -> KeySetState:
+        """Return *state* with what a signal handler revoked while it was made: the lock lets this thread's own handlers in (R11)."""
+        known = merged(state.revocations, self.state.revocations.values())
+        return state if known is state.revocations else resolve(with_keys(state, revocations=known), step.now).state
 
     def _draw(self) -> float:
         return self._random.random()
-
-
-def _is_held(state: KeySetState, wanted: Wanted) -> bool:
-    kind, value = wanted
-    if kind == "vanished":
-        return all(gone.key.thumbprint != value for gone in state.vanished.values())
-    member = {"kid": "kid", "x5t": "x5t", "x5t#S256": "x5t_s256"}[kind]
-    return any(getattr(key, member) == value for key in (*state.held.keys, *state.banned.keys))
 
 
 def _failed(state: KeySetState, flight: Flight, failure: Failure, now: Instant) -> FetchFailed:

@@ -27,7 +27,8 @@ class KeepFresh:
 
     def __enter__(self) -> Self:
         """Start the refresher; what is due is started at once."""
-        self._ended.clear()
+        # One of its own for each entry: the thread of an earlier one may not have seen its end yet.
+        self._ended = threading.Event()
         self._running = True
         self._start()
         return self

@@ -9,7 +9,7 @@ import _thread
 import threading
 from collections.abc import Callable
 from contextvars import Context, copy_context
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from keyturn._waiting import Latch
 
@@ -21,6 +21,38 @@ MOST_ABANDONED = 4
 
 class AbandonedError(Exception):
     """The call was not over in time and was left behind."""
+
+
+class ThreadEndedError(Exception):
+    """The call ended its thread, for example with a SystemExit; nobody else's thread ends with it."""
+
+
+class Inside:
+    """The threads that work for one client now, so that what they call is told at once that it would wait for itself."""
+
+    def __init__(self) -> None:
+        self._idents: set[int] = set()
+
+    @property
+    def here(self) -> bool:
+        """Whether the calling thread is one of them."""
+        return threading.get_ident() in self._idents
+
+    def run(self, call: Callable[[], T]) -> T:
+        """Return what *call* returns; while it runs, this thread is one of them."""
+        ident = threading.get_ident()
+        if ident in self._idents:
+            return call()
+        self._idents.add(ident)
+        try:
+            return call()
+        finally:
+            # The next thread may get the same ident.
+            self._idents.discard(ident)
+
+    def forget(self) -> None:
+        """Forget the threads of the parent, in the child of a fork."""
+        self._idents.clear()
 
 
 def start(run: Callable[[], object], name: str, context: Context) -> None:
@@ -74,19 +106,33 @@ class BoundedCalls:
 
         Raises:
             AbandonedError: It was not over in time, or too many earlier ones still are not.
+            ThreadEndedError: It ended its thread.
         """
         self._abandoned = [left for left in self._abandoned if not left.done.is_set]
         if len(self._abandoned) >= MOST_ABANDONED:
             raise AbandonedError(f"{len(self._abandoned)} earlier calls are still stuck")
         task = _Call(call)
         context = copy_context()
-        try:
-            threading.Thread(target=context.run, args=(task.run,), name=name, daemon=True).start()
-        except RuntimeError:
-            task.run()
+        if not _started(threading.Thread(target=context.run, args=(task.run,), name=name, daemon=True)):
+            # This is the caller's own thread, so what ends it is the caller's own too.
+            return call()
         if not task.done.wait(seconds):
             self._abandoned.append(task)  # type: ignore[arg-type]
             raise AbandonedError(f"not over within {seconds:.3g} s")
         if task.error is not None:
-            raise task.error
+            raise _own(task)
         return task.value[0]
+
+
+def _started(thread: threading.Thread) -> bool:
+    try:
+        thread.start()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _own(task: _Call[Any]) -> Exception:
+    """Take the error out of *task*: an error that its own traceback leads back to would keep the call's locals alive."""
+    error, task.error = task.error, None
+    return error if isinstance(error, Exception) else ThreadEndedError(type(error).__name__)

@@ -120,8 +120,9 @@ def _library() -> str:
 
 def on_event_loop() -> bool:
     """Return whether this thread runs an event loop, which a wait would block."""
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is not None and asyncio._get_running_loop() is not None:  # noqa: SLF001 - the public call raises instead of answering
+    # Another thread may be importing these libraries right now, so that parts of them are missing.
+    running = getattr(sys.modules.get("asyncio"), "_get_running_loop", None)
+    if running is not None and running() is not None:
         return True
-    trio = sys.modules.get("trio")
-    return trio is not None and bool(trio.lowlevel.in_trio_run())
+    in_trio = getattr(getattr(sys.modules.get("trio"), "lowlevel", None), "in_trio_run", None)
+    return in_trio is not None and bool(in_trio())

@@ -15,7 +15,7 @@ from keyturn._core.policy import RolloverPolicy
 from keyturn._core.revocation import Revocation, normal_thumbprint
 from keyturn._core.revoking import Change, reinstate, revoke, take_in
 from keyturn._core.signatures import ALGORITHMS
-from keyturn._core.state import KeySetState
+from keyturn._core.state import Failure, KeySetState
 from keyturn._core.token import check_header
 from keyturn._delivery import Delivery, handlers_of, logger
 from keyturn._flight import Flight
@@ -81,7 +81,7 @@ class KeySetClient:
         on_event: EventHandler | Iterable[EventHandler] = (),
     ) -> None:
         self.policy = _checked(policy, RolloverPolicy, "policy") or RolloverPolicy()
-        self._fetcher = fetcher or HttpxFetcher(connect_timeout=self.policy.connect_timeout)
+        self._fetcher = HttpxFetcher(connect_timeout=self.policy.connect_timeout) if fetcher is None else fetcher
         for part, kind, setting in ((self._fetcher, Fetcher, "fetcher"), (store, Store, "store"), (clock, Clock, "clock")):
             _checked(part, kind, setting)
         self._source = source_of(issuer, discovery=discovery_url, jwks=jwks_url, fetcher=self._fetcher)
@@ -92,6 +92,7 @@ class KeySetClient:
             self._first_state(revoked), self.policy, self._clock, deliver=Delivery(handlers_of(on_event)), run=self._run, renewed=self._renewed
         )
         self._warned = self._prepared = False
+        self._errands: set[Latch] = set()
         self._refresher: KeepFresh | None = None
         _alive.add(self)
         _count(self._source)
@@ -197,12 +198,6 @@ class KeySetClient:
 
     # For the validator.
 
-    def _held_now(self, kid: object, algorithm: str) -> tuple[SigningKey, ...] | None:
-        return self._keeper.held_now(kid, algorithm)
-
-    def _used(self, key: SigningKey) -> None:
-        self._keeper.used(key)
-
     def _inquiry(self, header: Mapping[str, Any], verifies: Verifies | None) -> Inquiry:
         return Inquiry(self._keeper, header, self._source.location, verifies)
 
@@ -237,8 +232,10 @@ class KeySetClient:
 
     async def _wait_async(self, flight: Flight, seconds: float) -> None:
         if flight.unstarted and flight.claim():
-            self._keeper.settle(flight, None)
-            raise unstartable()
+            error = unstartable()
+            if not self._keeper.put_off(flight, Failure(error.code, error.message, error.hint, self._source.location)):
+                raise error
+            return
         await flight.latch.wait_async(seconds)
 
     def _run(self, flight: Flight) -> None:
@@ -257,21 +254,23 @@ class KeySetClient:
                 prepare()
             self._prepared = True
         if self._refreshing.is_time_to_look(self._keeper):
-            self._start_or_run(lambda: self._refreshing.read_revocations(self._keeper), "keyturn-store-look", wait=0.0)
+            self._run_errand(lambda: self._refreshing.take_revocations(self._keeper), "keyturn-store-look", wait=0.0)
 
     def _record(self, change: Change) -> None:
         """Keep entries of an operator in the store before the call returns, as long as the store answers within the deadline."""
         if change.entries:
-            seconds = self.policy.deadline
-            self._start_or_run(lambda: self._refreshing.record(self._keeper, change.entries, seconds), "keyturn-store-record", wait=seconds)
+            self._run_errand(lambda: self._refreshing.record_now(self._keeper, change.entries), "keyturn-store-record", wait=self.policy.deadline)
 
-    def _start_or_run(self, run: Callable[[], None], name: str, *, wait: float) -> None:
+    def _run_errand(self, run: Callable[[], None], name: str, *, wait: float) -> None:
+        """Run what is not a refresh on a thread of its own, and wait for it at most *wait* seconds."""
         done = Latch()
+        self._errands.add(done)
 
         def and_tell() -> None:
             try:
                 run()
             finally:
+                self._errands.discard(done)
                 done.set()
 
         try:
@@ -282,7 +281,7 @@ class KeySetClient:
 
     def _first_state(self, revoked: Iterable[str]) -> KeySetState:
         """Return the state before any answer; the configuration's revocations are renewed with each process, whatever a store says."""
-        if isinstance(revoked, str):
+        if isinstance(revoked, str) or not isinstance(revoked, Iterable):
             raise ConfigurationError(f"revoked is {quoted(revoked)}, expected a list of thumbprints (setting: revoked)")
         now, interval = read(self._clock), self.policy.refresh_interval
         entries = [Revocation("thumbprint", normal_thumbprint(text), int(now.wall * 1000), "revoked") for text in revoked]
@@ -291,14 +290,20 @@ class KeySetClient:
     def _renewed(self) -> None:
         """Follow the keeper into the child of a fork."""
         self._refreshing = self._refreshing.renewed()
+        self._keeper.deliver = self._keeper.deliver.renewed()
+        self._errands = set()
         if self._refresher is not None:
             self._refresher.renew()
 
-    def _held_for(self, header: Mapping[str, Any]) -> tuple[SigningKey, ...] | None:
+    def _is_idle(self) -> bool:
+        """Return whether no thread of this client is at work, `keep_fresh()` apart; for tests, which must not guess."""
+        return self._keeper._process().flight is None and not self._errands and self._keeper.deliver.is_idle()  # noqa: SLF001
+
+    def _held_for(self, header: Mapping[str, Any]) -> tuple[SigningKey, ...]:
         if not isinstance(header, Mapping):
             raise MalformedTokenError(f"expected the header as a mapping, got {type(header).__name__}")
         check_header(header, ALGORITHMS)
-        return self._held_now(header.get("kid"), header["alg"])
+        return tuple(key for key, _ in self._keeper.held_now(header.get("kid"), header["alg"]))
 
 
 def _one_name(kid: str | None, thumbprint: str | None) -> tuple[str | None, str | None]:
@@ -306,9 +311,18 @@ def _one_name(kid: str | None, thumbprint: str | None) -> tuple[str | None, str 
         raise ConfigurationError('expected either kid or thumbprint, for example revoke(kid="k1") (settings: kid, thumbprint)')
     if thumbprint is not None:
         return None, normal_thumbprint(thumbprint)
-    if not isinstance(kid, str) or len(kid) > MAX_KID:
-        raise ConfigurationError(f"kid is {quoted(kid)}, expected a string of at most {MAX_KID} characters (setting: kid)")
+    if not isinstance(kid, str) or len(kid) > MAX_KID or not _is_unicode(kid):
+        raise ConfigurationError(f"kid is {quoted(kid)}, expected Unicode text of at most {MAX_KID} characters (setting: kid)")
     return kid, None
+
+
+def _is_unicode(text: str) -> bool:
+    # Command lines hand over undecodable bytes as lone surrogates, which no document can hold and no store can keep.
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _checked(value: T, kind: type[Any], setting: str) -> T:

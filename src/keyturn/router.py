@@ -44,6 +44,8 @@ class IssuerRouter:
     def __init__(self, *validators: TokenValidator, route: Route = by_issuer) -> None:
         if not validators:
             raise ConfigurationError("no validator is given, expected at least one (setting: validators)")
+        if not callable(route):
+            raise ConfigurationError(f"route is {quoted(route)}, expected a function that takes claims (setting: route)")
         self._route = route
         self._validators: dict[object, TokenValidator] = {}
         self._max_bytes = 0
@@ -82,13 +84,20 @@ class IssuerRouter:
                 raise ConfigurationError(f"two validators are for {quoted(name)}, expected one (setting: validators)")
             self._validators[name] = validator
 
+    def _validator_for(self, name: object) -> TokenValidator | None:
+        try:
+            return self._validators.get(name) if isinstance(name, (str, tuple)) else None
+        except TypeError:
+            # A route of several claims may hold a list or an object out of a hostile token.
+            return None
+
     def _judge_of(self, token: str) -> TokenValidator:
         unverified = read_token(token, algorithms=ALGORITHMS, max_bytes=self._max_bytes)
         claims = unverified.unverified_claims
         if claims.get("iss") is None:
             raise MissingClaimError("the claim iss is missing", claim="iss", expected="present", actual="absent")
         name = self._route(claims)
-        validator = self._validators.get(name) if isinstance(name, (str, tuple)) else None
+        validator = self._validator_for(name)
         if validator is None:
             expected = " or ".join(quoted(known) for known in sorted(map(str, self._validators))[:_SHOWN])
             raise InvalidIssuerError(

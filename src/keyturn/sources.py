@@ -9,6 +9,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from keyturn._core.jwk import SigningKey
 from keyturn._core.key_set import MOST_CANDIDATES, KeySet
+from keyturn._core.signatures import ALGORITHMS
+from keyturn._core.token import check_header
 from keyturn.errors import ConfigurationError, UnknownKeyError, quoted
 from keyturn.status import KeySetStatus, fixed_status
 
@@ -68,8 +70,9 @@ class StaticKeySet:
         """
         try:
             document = Path(path).read_bytes()
-        except OSError as error:
-            raise ConfigurationError(f"cannot read the key set in {quoted(os.fspath(path))}: {error.strerror} (setting: path)") from error
+        except (OSError, TypeError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or type(error).__name__
+            raise ConfigurationError(f"cannot read the key set in {quoted(str(path))}: {reason} (setting: path)") from error
         return cls(KeySet.from_jwks(document), os.fspath(path))
 
     def keys_for(self, header: Mapping[str, Any]) -> tuple[SigningKey, ...]:
@@ -77,14 +80,16 @@ class StaticKeySet:
 
         Raises:
             UnknownKeyError: None does.
+            InvalidTokenError: The header cannot be one of a token.
         """
+        check_header(header, ALGORITHMS)
         found = self._keys.candidates(header, limit=MOST_CANDIDATES)
         if not found.keys:
             reason = self._keys.why_not(header)
             named = self._keys.handle(header)
             because = f": that key {reason}" if reason else ""
             raise UnknownKeyError(
-                f"no key fits {named.member or 'the algorithm'} {quoted(named.value or header.get('alg'))}{because}",
+                f"no key fits {named.member or 'the algorithm'} {quoted(named.value if named.member else header.get('alg'))}{because}",
                 hint="These keys are fixed. If the issuer has rotated, replace them, or use a KeySetClient, which follows a rollover.",
             )
         return found.keys

@@ -113,6 +113,7 @@ class TokenValidator:
         self._wall: Callable[[], float] = (clock or getattr(source, "_clock", None) or SystemClock()).wall
         self._known_headers: dict[bytes, Mapping[str, Any]] = {}
         self._keys = source if isinstance(source, KeySetClient) else None
+        self._keeper = None if self._keys is None else self._keys._keeper  # noqa: SLF001 - client and validator are one machine
 
     def validate(self, token: str, *, nonce: str | None = None) -> ValidatedToken:
         """Return *token*'s claims after every check has passed; waits for a refresh only if its key is not held.
@@ -175,13 +176,12 @@ class TokenValidator:
 
     def _held(self, unverified: UnverifiedToken) -> SigningKey | None:
         """Return the held key that verifies the signature, or None if this takes a decision."""
-        if self._keys is None:
+        if self._keeper is None:
             return None
         header, _, signature, signing_input, _ = unverified
-        algorithm = header["alg"]
-        for key in self._keys._held_now(header.get("kid"), algorithm) or ():  # noqa: SLF001 - client and validator are one machine
-            if key.verifies(algorithm, signature, signing_input):
-                self._keys._used(key)  # noqa: SLF001
+        for key, verify in self._keeper.held_now(header.get("kid"), header["alg"]):
+            if verify(signature, signing_input):
+                self._keeper.used(key)
                 return key
         return None
 
@@ -234,11 +234,12 @@ def _verifier(unverified: UnverifiedToken) -> Callable[[SigningKey], bool]:
 
 
 def _verified(unverified: UnverifiedToken, keys: tuple[SigningKey, ...]) -> SigningKey:
-    verifies = _verifier(unverified)
-    key = next((key for key in keys if verifies(key)), None)
-    if key is None:
+    verifies, issuer = _verifier(unverified), unverified.unverified_claims["iss"]
+    found = [key for key in keys if verifies(key)]
+    if not found:
         raise _bad_signature(len(keys))
-    return key
+    # The same material may be published for several issuers; which of them stands first means nothing (R2).
+    return next((key for key in found if key.issuer in {None, issuer}), found[0])
 
 
 def _bad_signature(tried: int) -> InvalidSignatureError:
@@ -254,7 +255,7 @@ def _checks(token_type: TokenType, audiences: frozenset[str], required: frozense
         "at+jwt": check.check_at_jwt,
         "id": lambda claims: check.check_id(claims, audiences),
     }
-    chosen: list[check.Check] = [kinds[token_type], check.check_subject, check.check_shapes]
+    chosen: list[check.Check] = [kinds[token_type], check.check_shapes]
     if "cnf" not in required:
         chosen.append(check.check_binding)
     if required:

@@ -93,7 +93,7 @@ def _replace_keys(before: KeySetState, state: KeySetState, policy: RolloverPolic
     same = older is not None and older.identity == answer.keys.identity and vanished.keys() == before.vanished.keys()
     if same:
         # The keys are the same ones, but their seen-at instant moved with `asked_at`.
-        return replace(state, current=before.current), []
+        return drop_expired(replace(state, current=before.current), policy, now)
     changed = with_keys(state, current=answer.keys, vanished=vanished)
     events = _events(before, changed, policy, now, difference)
     changed, dropped = drop_expired(changed, policy, now)

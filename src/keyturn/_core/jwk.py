@@ -120,8 +120,15 @@ class SigningKey:
 
         An algorithm that the key does not have is never verified, whatever the header says (RFC 8725, section 3.1).
         """
-        verify = self._verifiers.get(algorithm)
-        return verify is not None and verify(signature, signing_input)
+        return self.verifier(algorithm)(signature, signing_input)
+
+    def verifier(self, algorithm: str) -> Verify:
+        """Return the verify call for *algorithm*, bound to this key; for an algorithm that it does not have, one that always refuses."""
+        return self._verifiers.get(algorithm, _never)
+
+
+def _never(_signature: bytes, _signing_input: bytes) -> bool:
+    return False
 
 
 def signing_key(entry: object) -> SigningKey:
@@ -210,8 +217,9 @@ def _optional_text(entry: Mapping[str, Any], member: str) -> str | None:
 
 
 def _octets(entry: Mapping[str, Any], member: str) -> bytes:
+    text = _text(entry, member)
     try:
-        return base64url.decode(_text(entry, member).encode("ascii"))
+        return base64url.decode(text.encode("ascii"))
     except (ValueError, UnicodeEncodeError):
         raise UnusableKeyError(f'has a member "{member}" that is not base64url without padding') from None
 

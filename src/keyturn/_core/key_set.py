@@ -208,8 +208,13 @@ class KeySet:
         )
 
 
-def _order(key: SigningKey) -> tuple[str, str, tuple[str, ...]]:
-    return key.thumbprint, key.kid or "", tuple(sorted(key.algorithms))
+def _order(key: SigningKey) -> tuple[object, ...]:
+    # Everything that tells keys apart, or the order of the document would decide between two that are equal here (R2).
+    return (
+        key.thumbprint,
+        tuple(sorted(key.algorithms)),
+        *((text is not None, text or "") for text in (key.kid, key.x5t, key.x5t_s256, key.issuer, key.cloud)),
+    )
 
 
 def _as_bytes(document: bytes | str | Mapping[str, Any]) -> bytes:

@@ -31,7 +31,7 @@ class RolloverPolicy:
         max_waiting: Callers that may wait for an unknown key while others are held (R4).
         deadline: Real time that one refresh, and one caller's wait, may take (R16).
         connect_timeout: Real time for one address of the issuer, so that a dead one does not use up the deadline (R16);
-            never more than a third of what is left of it.
+            never more than a third of what is left of it. A fetcher of your own has its own.
         max_document_bytes: Longest document that is read (R16).
         max_keys: Most entries of a key set (R16).
         follow_cache_control: Whether `max-age` may shorten the refresh interval; it never lengthens it.

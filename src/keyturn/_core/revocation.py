@@ -59,7 +59,7 @@ def merged(known: Revocations, entries: Iterable[Revocation]) -> Revocations:
 
 
 def _rank(entry: Revocation) -> tuple[int, bool]:
-    return entry.sequence, entry.state == "revoked"
+    return entry.sequence, entry.state != "reinstated"
 
 
 def normal_thumbprint(text: object) -> str:

@@ -62,7 +62,7 @@ def reinstate(state: KeySetState, now: Instant, *, kid: str | None = None, thumb
     subjects = {
         (entry.kind, entry.subject): entry.kid
         for entry in state.revocations.values()
-        if entry.state == "revoked" and (_is_named(entry, kid, thumbprint) or (entry.kind == "thumbprint" and entry.subject in held))
+        if entry.state != "reinstated" and (_is_named(entry, kid, thumbprint) or (entry.kind == "thumbprint" and entry.subject in held))
     }
     return _apply(state, now, subjects, "reinstated")
 
@@ -103,7 +103,7 @@ def _pending_names(state: KeySetState, key: SigningKey) -> list[tuple[Kind, str]
     names: list[tuple[Kind, str]] = [("thumbprint", handle) for handle in key.handles if handle != key.thumbprint]
     if key.kid is not None:
         names.append(("kid", key.kid))
-    return [name for name in names if (entry := state.revocations.get(name)) is not None and entry.state == "revoked"]
+    return [name for name in names if (entry := state.revocations.get(name)) is not None and entry.state != "reinstated"]
 
 
 def _keys(state: KeySetState) -> tuple[SigningKey, ...]:

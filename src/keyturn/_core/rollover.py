@@ -188,7 +188,8 @@ def fail(state: KeySetState, policy: RolloverPolicy, now: Instant, failure: Fail
     """
     attempt = state.attempt
     if attempt is not None and now.since(attempt.started) > LONGEST_NAP:
-        return not_made(state)
+        # The issuer may have been asked all the same, so the allowance stays spent (R5).
+        return replace(not_made(state), demanded_at=state.demanded_at)
     failures = state.failures + 1
     # Doubling is bounded before it is done: 2.0 ** 1100 would not fit a float.
     most = min(policy.retry_min * 2.0 ** min(failures - 1, 64), policy.retry_max)

@@ -171,7 +171,8 @@ class KeySetState:
     def is_revoked(self, key: SigningKey) -> bool:
         """Return whether an operator revoked *key* (R11)."""
         entry = self.revocations.get(("thumbprint", key.thumbprint))
-        return entry is not None and entry.state == "revoked"
+        # Anything but a word that takes it back holds: what we do not know fails closed.
+        return entry is not None and entry.state != "reinstated"
 
 
 def with_keys(

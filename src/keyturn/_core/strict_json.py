@@ -67,7 +67,7 @@ def _parse(data: bytes, scan: Callable[[str, int], tuple[Any, int]]) -> Any:
     except UnicodeDecodeError:
         raise NotStrictJSONError("bytes that are not UTF-8") from None
     try:
-        value, end = scan(text, len(text) - len(text.lstrip(" \t\r\n")) if text[:1] in " \t\r\n" else 0)
+        value, end = scan(text, 0) if text[:1] == "{" else scan(text, len(text) - len(text.lstrip(" \t\r\n")))
     except NotStrictJSONError:
         raise
     except (ValueError, StopIteration, RecursionError):

@@ -1,0 +1,257 @@
+"""What one client has to do with its store: asked within a budget, believed in nothing, never waited for.
+
+Rules of this file:
+
+1. A store is given a tenth of a second for each call; one that fails or takes longer is passed by for half a minute, and the issuer
+   is asked directly. Its calls that are stuck do not count against the fetches.
+2. What it returns is checked like anything from outside, and is told of once if it is no good.
+3. A revocation stays in memory until the store has taken it; one that it had and lost is told and written back (R11).
+4. An operator's own word is recorded even while the store is passed by, and outranks what the store held for that key before.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from threading import Lock
+from typing import TypeVar
+
+from keyturn._core.key_set import KeySet
+from keyturn._core.revocation import Revocation, Revocations, merged
+from keyturn._core.revoking import take_in
+from keyturn._core.state import Answer
+from keyturn._keeper import Keeper
+from keyturn._reading import Source
+from keyturn._threads import AbandonedError, BoundedCalls
+from keyturn.clock import Instant, read
+from keyturn.errors import KeysUnavailableError, quoted
+from keyturn.events import StoreFailed
+from keyturn.stores.store import Lease, Snapshot, Store, Stored, source_id
+
+T = TypeVar("T")
+
+STORE_BUDGET = 0.1
+"""Real seconds that one call of a store may take."""
+
+STORE_PASSED_BY = 30.0
+"""Seconds for which a store that failed is not asked."""
+
+STORE_LOOK_EVERY = 240.0
+"""Seconds after which a client looks for revocations that other processes recorded; with the minute after which a client in use looks
+at itself, five minutes at most."""
+
+CLOCK_SKEW = 60.0
+"""Seconds by which the clocks of two hosts may differ: a snapshot from further ahead is ignored."""
+
+
+class SharedStore:
+    """A store as one client uses it. Every method is called on a thread of ours."""
+
+    def __init__(self, source: Source, store: Store) -> None:
+        self._source = source
+        self._store = store
+        self._id = source_id(source.issuer, source.location)
+        self._calls = BoundedCalls()
+        self._unrecorded: list[Revocation] = []
+        self._recorded: Revocations = {}
+        self._distrusted: Stored | None = None
+        self._passed_by: Instant | None = None
+        self._looked_at: Instant | None = None
+        self._writing = Lock()
+
+    def renewed(self) -> SharedStore:
+        """Return the same with locks and threads of its own, for the child of a fork."""
+        child = SharedStore(self._source, self._store)
+        child._unrecorded, child._recorded = list(self._unrecorded), self._recorded
+        return child
+
+    # Revocations.
+
+    def is_time_to_look(self, now: Instant) -> bool:
+        """Return whether to call `take_revocations()` now; once for each time, give or take two threads at the same instant."""
+        if self._looked_at is not None and now.since(self._looked_at) < STORE_LOOK_EVERY:
+            return False
+        self._looked_at = now
+        return True
+
+    def take_revocations(self, keeper: Keeper) -> None:
+        """Take in what other processes revoked, and write back what the store lost."""
+        entries = self._ask(keeper, "revocations", self._entries)
+        now = read(keeper.clock)
+        if entries is None:
+            # Looked at again as soon as the store is asked again.
+            self._looked_at = now.shifted(STORE_PASSED_BY - STORE_LOOK_EVERY)
+            return
+        self._looked_at = now
+        lost = _missing(self._recorded, entries)
+        if lost:
+            self._tell(keeper, now, "revocations", f"the store lost {len(lost)} entries of revocations; they hold on here, and are written back")
+        self._recorded = merged(self._recorded, entries.values())
+        change = keeper.change(lambda state, now: take_in(state, now, entries.values()))
+        self.record(keeper, (*lost, *change.entries))
+
+    def record(self, keeper: Keeper, entries: Iterable[Revocation]) -> None:
+        """Keep *entries*, and those that the store did not take before, as far as it is asked at all."""
+        self._unrecorded += entries
+        if self._unrecorded and not self._is_passed_by(keeper):
+            self._write(keeper, STORE_BUDGET)
+
+    def record_now(self, keeper: Keeper, entries: tuple[Revocation, ...], seconds: float) -> None:
+        """Keep an operator's *entries* within *seconds*, whatever the store did before."""
+        self._unrecorded += self._outranking(keeper, entries, seconds)
+        self._write(keeper, seconds)
+
+    def _outranking(self, keeper: Keeper, entries: tuple[Revocation, ...], seconds: float) -> tuple[Revocation, ...]:
+        """Return *entries*, raised above what the store holds: a host whose clock is behind must not lose to its past."""
+        try:
+            stored = self._call(keeper, "revocations", self._entries, seconds)
+        except Exception:  # noqa: BLE001 - told already; without the store's word ours stands as it is
+            return entries
+        raised = tuple(
+            replace(entry, sequence=older.sequence + 1)
+            for entry in entries
+            if (older := stored.get((entry.kind, entry.subject))) is not None and older.state != entry.state and older.sequence >= entry.sequence
+        )
+        if raised:
+            keeper.change(lambda state, now: take_in(state, now, raised))
+        return entries + raised
+
+    def _write(self, keeper: Keeper, seconds: float) -> None:
+        # Whoever writes already takes ours along, so that a refresh does not wait for as long as an operator does.
+        while self._unrecorded and self._writing.acquire(timeout=seconds):
+            try:
+                if not self._write_each(keeper, seconds):
+                    return
+            finally:
+                self._writing.release()
+
+    def _write_each(self, keeper: Keeper, seconds: float) -> bool:
+        """Return whether the store took every entry. One that it cannot take does not keep the others."""
+        for entry in list(self._unrecorded):
+            try:
+                self._call(keeper, "record", functools.partial(self._record, entry), seconds)
+            except AbandonedError:
+                return False
+            except Exception:  # noqa: BLE001, S112 - told already
+                continue
+            self._recorded = merged(self._recorded, [entry])
+            self._unrecorded.remove(entry)
+        return not self._unrecorded
+
+    def _record(self, entry: Revocation, store: Store) -> None:
+        store.record(self._id, entry)
+
+    def _entries(self, store: Store) -> Revocations:
+        return merged({}, store.revocations(self._id))
+
+    # Snapshots.
+
+    def newer_answer(self, keeper: Keeper) -> Answer | None:
+        """Return what another process published, if it is ours to use and newer than what is held."""
+        stored = self._ask(keeper, "load", lambda store: store.load(self._id))
+        if stored is None:
+            return None
+        now = read(keeper.clock)
+        refusal = self._refusal(stored, now)
+        if refusal is not None:
+            self._distrust(keeper, now, stored, refusal)
+            return None
+        snapshot, held = stored.snapshot, keeper.state.asked_at
+        age = max(0.0, now.wall - snapshot.asked_at)
+        if age >= keeper.policy.refresh_interval + keeper.policy.max_stale:
+            return None
+        # A store knows the wall clock alone, so walls are compared: after a step back the larger of two clocks would make a snapshot
+        # look younger than the answer that it is a copy of (R14).
+        if held is not None and snapshot.asked_at <= held.wall:
+            return None
+        try:
+            keys = KeySet.from_jwks(snapshot.body, max_keys=keeper.policy.max_keys, issuer=self._source.issuer)
+        except KeysUnavailableError as error:
+            self._distrust(keeper, now, stored, f"the snapshot is no key set: {error}")
+            return None
+        return Answer(keys, Instant(now.monotonic - age, snapshot.asked_at), snapshot.max_age)
+
+    def lease(self, keeper: Keeper) -> tuple[Lease | None] | None:
+        """Return a lease, or that another process has it; None if the store is passed by."""
+        given_up: list[bool] = []
+
+        def take(store: Store) -> tuple[Lease | None]:
+            lease = store.lease(self._id, keeper.policy.deadline)
+            if lease is not None and given_up:
+                # Nobody would fetch under a lease that came too late, and others would wait for it.
+                lease.release()
+            return (lease,)
+
+        answer = self._ask(keeper, "lease", take)
+        if answer is None:
+            given_up.append(True)
+        return answer
+
+    def publish(self, keeper: Keeper, snapshot: Snapshot, lease: Lease) -> None:
+        """Keep *snapshot* for other processes and for a restart."""
+        self._ask(keeper, "publish", lambda store: store.publish(self._id, snapshot, lease.fence))
+
+    def release(self, keeper: Keeper, lease: Lease) -> None:
+        """Give *lease* back."""
+        self._ask(keeper, "release", lambda _: lease.release())
+
+    def _refusal(self, stored: Stored, now: Instant) -> str | None:
+        if not _is_whole(stored):
+            return f"expected a snapshot, got {quoted(stored)}"
+        snapshot = stored.snapshot
+        if (snapshot.issuer, snapshot.location) != (self._source.issuer, self._source.location):
+            return "the snapshot is of another issuer or location"
+        if snapshot.asked_at > now.wall + CLOCK_SKEW:
+            return "the snapshot comes from the future"
+        return None
+
+    def _distrust(self, keeper: Keeper, now: Instant, stored: Stored, message: str) -> None:
+        # Whoever waits for a lease looks many times a second, and tells of it once.
+        if stored != self._distrusted:
+            self._distrusted = stored
+            self._tell(keeper, now, "load", message)
+
+    # Asking.
+
+    def _is_passed_by(self, keeper: Keeper) -> bool:
+        return self._passed_by is not None and read(keeper.clock).since(self._passed_by) < STORE_PASSED_BY
+
+    def _ask(self, keeper: Keeper, operation: str, call: Callable[[Store], T]) -> T | None:
+        """Return what the store answers, or None if it is passed by."""
+        if self._is_passed_by(keeper):
+            return None
+        try:
+            return self._call(keeper, operation, call, STORE_BUDGET)
+        except Exception:  # noqa: BLE001 - a store may fail in any way, and must not take a login along
+            return None
+
+    def _call(self, keeper: Keeper, operation: str, call: Callable[[Store], T], seconds: float) -> T:
+        """Return what the store answers, or tell that it failed, pass it by and raise."""
+        try:
+            answer = self._calls.run(lambda: keeper.inside.run(lambda: call(self._store)), seconds, f"keyturn-store-{operation}")
+        except Exception as error:
+            self._passed_by = now = read(keeper.clock)
+            self._tell(keeper, now, operation, f"{type(error).__name__}: {error}")
+            raise
+        self._passed_by = None
+        return answer
+
+    def _tell(self, keeper: Keeper, now: Instant, operation: str, message: str) -> None:
+        keeper.deliver([StoreFailed(issuer=self._source.issuer, at=now.wall, operation=operation, message=message)])
+
+
+def _is_whole(stored: Stored) -> bool:
+    """Return whether a store returned what it promises: anybody may write one."""
+    snapshot = stored.snapshot if isinstance(stored, Stored) else None
+    return (
+        isinstance(snapshot, Snapshot)
+        and isinstance(snapshot.body, bytes)
+        and all(isinstance(number, (int, float)) and math.isfinite(number) for number in (snapshot.asked_at, snapshot.max_age or 0.0))
+    )
+
+
+def _missing(known: Revocations, entries: Revocations) -> tuple[Revocation, ...]:
+    """Return what is known to have been stored and is not, or only in an older state."""
+    return tuple(entry for subject, entry in known.items() if subject not in entries or entries[subject].sequence < entry.sequence)

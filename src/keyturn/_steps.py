@@ -1,0 +1,55 @@
+"""One stay under the lock of a keeper: what is decided there is carried out after it was left.
+
+So no I/O, callback, log line, thread start or wake-up happens under the lock.
+"""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from keyturn._flight import Flight
+from keyturn.clock import Instant, read
+from keyturn.events import Event
+
+if TYPE_CHECKING:
+    from keyturn._keeper import Keeper
+
+
+class Process:
+    """What belongs to one process and must not be inherited by its child."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.flight: Flight | None = None
+
+
+class Step:
+    """One stay under the lock of its process; what it ordered is carried out after it is left."""
+
+    def __init__(self, keeper: Keeper, process: Process) -> None:
+        self._keeper = keeper
+        self.process = process
+        self._now: Instant | None = None
+        self.events: list[Event] = []
+        self.settled: list[Flight] = []
+        self.launches: list[Flight] = []
+
+    @property
+    def now(self) -> Instant:
+        """The instant of this step: read once, under the lock."""
+        if self._now is None:
+            self._now = read(self._keeper.clock)
+        return self._now
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        for flight in self.settled:
+            flight.latch.set()
+        for flight in self.launches:
+            self._keeper.launch(flight)
+        if self.events:
+            self._keeper.deliver(self.events)
