@@ -199,10 +199,11 @@ class KeySetClient:
     # For the validator.
 
     def _inquiry(self, header: Mapping[str, Any], verifies: Verifies | None) -> Inquiry:
+        # Before the question's time runs: the first import of an HTTP library takes a good part of it on a busy machine.
+        self._prepare()
         return Inquiry(self._keeper, header, self._source.location, verifies)
 
     def _find(self, inquiry: Inquiry) -> Inquiry:
-        self._prepare()
         while (flight := inquiry.step()) is not None:
             try:
                 self._wait(flight, inquiry.left())
@@ -211,7 +212,6 @@ class KeySetClient:
         return inquiry
 
     async def _find_async(self, inquiry: Inquiry) -> Inquiry:
-        self._prepare()
         while (flight := inquiry.step()) is not None:
             try:
                 await self._wait_async(flight, inquiry.left())
