@@ -6,6 +6,7 @@ VENV := .venv
 VENV_IDP := .venv-idp
 PY := $(VENV)/bin/python
 NODE_IDP := tests/integration/idp/oidc-provider
+CORE_TESTS := tests/unit tests/rollover tests/conformance
 NPM := $(shell command -v npm 2>/dev/null)
 
 ifneq ($(shell command -v uv 2>/dev/null),)
@@ -23,7 +24,7 @@ endef
 # Unit and integration tests share one environment and its coverage file.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test unit integration node-idp check lint types docs bench lock clean
+.PHONY: help demo test unit coverage integration node-idp check lint types docs bench lock clean
 
 help: ## Show the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,11 +32,13 @@ help: ## Show the targets.
 demo: $(VENV)/.run ## Play a rollover from publication to the last refused token.
 	$(PY) -m keyturn demo
 
-test: unit integration ## Run every test; what CI runs beside check.
+test: unit coverage integration ## Run every test; what CI runs beside check.
 
-unit: $(VENV)/.dev ## Run the tests that open no socket; the pure core must be covered to the last branch.
-	$(PY) -m coverage run -m pytest tests --ignore=tests/integration
-	$(PY) -m coverage report
+unit: $(VENV)/.dev ## Run the tests that open no socket, on every processor.
+	$(PY) -m pytest tests --ignore=tests/integration --numprocesses auto --dist worksteal
+
+coverage: $(VENV)/.dev ## Measure what the tests of the pure core cover: it must be everything, to the last branch.
+	$(PY) -m coverage run -m pytest $(CORE_TESTS)
 	$(PY) -m coverage report --include='*/keyturn/_core/*' --fail-under=100
 
 integration: $(VENV)/.dev $(VENV_IDP)/.installed node-idp ## Run the tests with servers, threads and processes.

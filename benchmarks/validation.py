@@ -58,8 +58,10 @@ def measure(algorithm: str, rounds: int) -> Row:
             {
                 "bare": bare_verify(algorithm, key, token),
                 "keyturn": lambda: validator.validate(token),
-                "held": lambda: jwt.decode(token, key, algorithms=[algorithm], audience=AUDIENCE),
-                "client": lambda: jwt.decode(token, client.get_signing_key_from_jwt(token).key, algorithms=[algorithm], audience=AUDIENCE),
+                "held": lambda: jwt.decode(token, key, algorithms=[algorithm], audience=AUDIENCE, issuer=issuer.issuer),
+                "client": lambda: jwt.decode(
+                    token, client.get_signing_key_from_jwt(token).key, algorithms=[algorithm], audience=AUDIENCE, issuer=issuer.issuer
+                ),
             },
             rounds,
         )
@@ -90,12 +92,11 @@ def bare_verify(algorithm: str, key: Any, token: str) -> Callable[[], object]:
     data = signing_input.encode()
     signature = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
     verify = key.verify
-    if algorithm == "RS256":
-        return lambda scheme=padding.PKCS1v15(), digest=hashes.SHA256(): verify(signature, data, scheme, digest)
-    if algorithm == "PS256":
-        scheme = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=32)
-        return lambda digest=hashes.SHA256(): verify(signature, data, scheme, digest)
+    digest = hashes.SHA256()
     if algorithm == "ES256":
-        der = encode_dss_signature(int.from_bytes(signature[:32]), int.from_bytes(signature[32:]))
-        return lambda scheme=ec.ECDSA(hashes.SHA256()): verify(der, data, scheme)
-    return lambda: verify(signature, data)
+        der, ecdsa = encode_dss_signature(int.from_bytes(signature[:32]), int.from_bytes(signature[32:])), ec.ECDSA(digest)
+        return lambda: verify(der, data, ecdsa)
+    if algorithm == "EdDSA":
+        return lambda: verify(signature, data)
+    scheme = padding.PKCS1v15() if algorithm == "RS256" else padding.PSS(mgf=padding.MGF1(digest), salt_length=digest.digest_size)
+    return lambda: verify(signature, data, scheme, digest)

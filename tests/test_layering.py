@@ -36,8 +36,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "issuers": _ISSUERS,
     "integrations": _ISSUERS,
     "testing": _ISSUERS,
-    # `keyturn demo` and `keyturn serve` play with the fake issuer.
-    "cli": _ISSUERS | {"testing"},
+    # It replays histories with the client's own rules, and validates no token.
+    "simulation": _CLIENT,
+    # `keyturn demo` and `keyturn serve` play with the fake issuer, `keyturn simulate` replays.
+    "cli": _ISSUERS | {"testing", "simulation"},
     "__main__": {"cli"},
     "__init__": _VALIDATOR,
 }
@@ -186,6 +188,10 @@ def test_the_layers_are_there() -> None:
         ("integrations/django.py", "from keyturn.testing import FakeIssuer", "integrations imports testing"),
         ("testing/fake.py", "from keyturn.cli import main", "testing imports cli"),
         ("testing/fake.py", "from keyturn.integrations import fastapi", "testing imports integrations"),
+        ("testing/fake.py", "from keyturn.simulation import replay", "testing imports simulation"),
+        ("simulation/replay.py", "from keyturn.validator import TokenValidator", "simulation imports validator"),
+        ("simulation/replay.py", "from keyturn.testing import FakeClock", "simulation imports testing"),
+        ("_keeper.py", "from keyturn.simulation.replay import Replay", "client imports simulation"),
         ("__init__.py", "from keyturn.testing import FakeIssuer", "__init__ imports testing"),
         ("client.py", "from keyturn import RolloverPolicy", "imports RolloverPolicy from the package"),
         ("client.py", "import keyturn", "imports keyturn from the package"),
@@ -234,6 +240,8 @@ def test_a_fault_is_found(tmp_path: Path, file: str, line: str, fault: str) -> N
         ("_flight.py", "from keyturn.fetching import Fetcher"),
         ("testing/fake.py", "from keyturn.validator import TokenValidator\nfrom keyturn.fetching import Fetcher"),
         ("cli/demo.py", "from keyturn.testing import FakeIssuer\nfrom keyturn.router import IssuerRouter"),
+        ("simulation/replay.py", "from keyturn._flight import Flight\nfrom keyturn._core.a import name"),
+        ("cli/simulate.py", "from keyturn.simulation import replay"),
         ("__main__.py", "from keyturn.cli import main"),
         ("__init__.py", "from keyturn.router import IssuerRouter\nfrom keyturn.errors import KeyturnError"),
     ],
@@ -248,7 +256,7 @@ def test_what_is_allowed_passes(tmp_path: Path, file: str, line: str) -> None:
 def _tree(root: Path, changed: dict[str, str]) -> None:
     """Write a package with one empty module of every layer, apart from what *changed* says."""
     names = ["__init__", "errors", "events", "clock", "fetching", "client", "_connection", "_flight", "status", "validator", "router", "_core/b"]
-    names += [f"{folder}/__init__" for folder in ("_core", "stores", "issuers", "integrations", "testing", "cli")]
+    names += [f"{folder}/__init__" for folder in ("_core", "stores", "issuers", "integrations", "testing", "simulation", "cli")]
     for file, text in ({f"{name}.py": "" for name in [*names, "stores/store", "issuers/entra", "integrations/fastapi"]} | changed).items():
         path = root / file
         path.parent.mkdir(parents=True, exist_ok=True)

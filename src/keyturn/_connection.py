@@ -11,14 +11,16 @@ Rules of this file:
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from keyturn.clock import Deadline
+
+if TYPE_CHECKING:
+    import socket
 
 
 class ConnectionGuard:
@@ -109,11 +111,13 @@ class ConnectionGuard:
             self._duplicates.append(duplicate)
 
     def _cut(self) -> None:
+        from socket import SHUT_RDWR  # noqa: PLC0415 - loaded long since by whoever connected; importing keyturn must not load it
+
         with self._lock:
             self.cut = True
             for duplicate in self._duplicates:
                 with suppress(OSError):
-                    duplicate.shutdown(socket.SHUT_RDWR)
+                    duplicate.shutdown(SHUT_RDWR)
 
 
 def _bound_reads(stream: Any, deadline: Deadline) -> None:

@@ -13,6 +13,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -46,14 +47,12 @@ class Inquiry:
     """One question. Made on the slow path only.
 
     Attributes:
-        found: The keys that fit, once `step()` returned None.
-        key: The one that verified, if a signature was asked about.
+        found: Once `step()` returned None: the keys that fit or, if a signature was asked about, the one that verified it.
         waited: Whether the answer came after a wait, so that time has passed.
     """
 
     def __init__(self, keeper: Keeper, header: Mapping[str, Any], location: str, verifies: Verifies | None) -> None:
         self.found: tuple[SigningKey, ...] = ()
-        self.key: SigningKey | None = None
         self.waited = False
         self._keeper = keeper
         self._header = header
@@ -111,11 +110,10 @@ class Inquiry:
         if self._verifies is None:
             self.found = held.keys
             return bool(held.keys)
-        self.key = next((key for key in held.keys if self._verifies(key)), None)
-        if self.key is None:
-            return False
-        self._keeper.used(self.key)
-        return True
+        self.found = tuple(itertools.islice((key for key in held.keys if self._verifies(key)), 1))
+        for key in self.found:
+            self._keeper.used(key)
+        return bool(self.found)
 
     def _refuse_revoked(self, banned: Candidates) -> None:
         for key in banned.keys:

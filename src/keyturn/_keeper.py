@@ -15,7 +15,6 @@ Rules of this file:
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import Context, copy_context
 from dataclasses import replace
@@ -25,7 +24,7 @@ from keyturn._core.acceptance import accept, drawn_line, drop_expired
 from keyturn._core.jwk import SigningKey
 from keyturn._core.key_set import Candidates, Handle
 from keyturn._core.policy import RolloverPolicy
-from keyturn._core.revocation import merged
+from keyturn._core.revocation import Revocations, merged
 from keyturn._core.revoking import Change, resolve
 from keyturn._core.rollover import (
     Fetch,
@@ -96,6 +95,7 @@ class Keeper:
         self.state = state
         self.inside = Inside()
         self.last_used: dict[str, int] = {}
+        self._noted: set[str] = set()
         self._run = run
         self._renewed = renewed
         self._monotonic, self._wall = clock.monotonic, clock.wall
@@ -104,8 +104,6 @@ class Keeper:
         self._look_ups = LookUps(policy.max_unknown_kids)
         self._telling = Telling(read(clock))
         self._processes = {os.getpid(): Process()}
-        # Not for secrets: a fleet must not draw the same jitter, so the generator of the application is left alone.
-        self._random = random.SystemRandom()
 
     def step(self) -> Step:
         """Return what one stay under `step.process.lock` is made with."""
@@ -138,12 +136,14 @@ class Keeper:
 
     def used(self, key: SigningKey) -> None:
         """Note that *key* verified a token: to the minute, and for a vanished key it asks for a refresh (R10)."""
-        minute = int(self._wall()) // 60
-        if self.last_used.get(key.thumbprint) != minute:
-            self.last_used[key.thumbprint] = minute
-        vanished = self.state.vanished
-        if vanished and key.name in vanished:
+        noted = self._noted
+        if key.thumbprint in noted:
+            return
+        self.last_used[key.thumbprint] = int(self._wall()) // 60
+        if key.name in self.state.vanished:
             self._ask_for_vanished(key)
+        else:
+            noted.add(key.thumbprint)
 
     def ask_held(self) -> Flight | Refuse | None:
         """Decide for a token whose key is held: None serves it, a flight is to be waited for (R3, R9)."""
@@ -327,6 +327,8 @@ class Keeper:
     def _serve(self, step: Step, decision: Serve) -> None:
         if decision.refresh is not None:
             self._begin(step, decision.refresh, None, awaited=False)
+        # A look comes every minute at least, so what was noted since the last one is noted anew.
+        self._noted = set()
         self._look = look_again(self.state, self.policy, step.now, LOOK_AT_LEAST_EVERY)
 
     def _refuse(self, step: Step, decision: Refuse, wanted: Wanted | None) -> None:
@@ -398,26 +400,32 @@ class Keeper:
         step.events += self._telling.clocks(self.state, step.now)
 
     def _assign(self, step: Step, state: KeySetState) -> None:
-        if self.state.revocations is not state.revocations:
-            state = self._with_all_revocations(step, state)
+        seen: Revocations | None = None
+        while self.state.revocations is not seen:
+            # Looked at again, because a signal handler may come in while the last one's word is put beside ours.
+            seen = self.state.revocations
+            if seen is not state.revocations:
+                state = self._with_all_revocations(step, state, seen)
         changed = state.generation != self.state.generation
         self.state = state
         if changed:
             # After the state, see `matching`.
             self._fits = {}
+            self._noted = set()
             held = {key.thumbprint for key in (*state.held.keys, *state.banned.keys)}
             self.last_used = {thumbprint: minute for thumbprint, minute in dict(self.last_used).items() if thumbprint in held}
         # Only a decision knows until when nothing flips (`_serve`): what ended or fell due while a refresh ran, such as a grace, has
         # passed for `look_again`, and would be served on for a minute.
         self._look = _NEVER
 
-    def _with_all_revocations(self, step: Step, state: KeySetState) -> KeySetState:
+    def _with_all_revocations(self, step: Step, state: KeySetState, others: Revocations) -> KeySetState:
         """Return *state* with what a signal handler revoked while it was made: the lock lets this thread's own handlers in (R11)."""
-        known = merged(state.revocations, self.state.revocations.values())
+        known = merged(state.revocations, others.values())
         return state if known is state.revocations else resolve(with_keys(state, revocations=known), step.now).state
 
     def _draw(self) -> float:
-        return self._random.random()
+        # Not for secrets: a fleet must not draw the same jitter, and the application's own generator, seeded or not, is left alone.
+        return int.from_bytes(os.urandom(6)) / 2**48
 
 
 def _failed(state: KeySetState, flight: Flight, failure: Failure, now: Instant) -> FetchFailed:

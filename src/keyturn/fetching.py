@@ -17,18 +17,20 @@ import functools
 import importlib
 import os
 import re
-import ssl
 import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from keyturn._connection import ConnectionGuard
 from keyturn._core import answer, location
 from keyturn._core.location import Reach
 from keyturn.clock import Deadline, SystemClock
 from keyturn.errors import ConfigurationError, DiscoveryError, FetchError, KeyturnError, quoted
+
+if TYPE_CHECKING:
+    import ssl
 
 CONNECT_TIMEOUT = 1.5
 """Seconds that each address of a host gets, so that one dead address does not eat the whole deadline (R16)."""
@@ -124,7 +126,8 @@ class HttpxFetcher:
 
     def prepare(self) -> None:
         """Load the HTTP library, so that no refresh thread does: a process that forks during an import can hang in its child."""
-        importlib.import_module("encodings.idna")
+        for module in ("encodings.idna", "socket", "ssl"):
+            importlib.import_module(module)
         _user_agent()
         self._factory()
 
@@ -234,6 +237,8 @@ class HttpxFetcher:
         return context
 
     def _new_context(self) -> ssl.SSLContext:
+        import ssl  # noqa: PLC0415 - importing keyturn must not load it (rule 5)
+
         if isinstance(self._ca, ssl.SSLContext):
             return self._ca
         if self._ca is not None:
@@ -248,6 +253,8 @@ class HttpxFetcher:
 
     def _library_context(self) -> ssl.SSLContext:
         """Return what the library itself would trust: certifi's CAs for httpx, the system's for httpx2."""
+        import ssl  # noqa: PLC0415 - importing keyturn must not load it (rule 5)
+
         factory = self._factory()
         library = sys.modules.get(factory.__module__.partition(".")[0]) if isinstance(factory, type) else None
         make = getattr(library, "create_ssl_context", None)
@@ -266,6 +273,8 @@ class HttpxFetcher:
         return dict(merged.values())
 
     def _explained(self, place: str, cause: Exception, guard: ConnectionGuard, deadline: float) -> FetchError:
+        import ssl  # noqa: PLC0415 - importing keyturn must not load it (rule 5)
+
         refused = next((error for error in _chain(cause) if isinstance(error, ssl.SSLCertVerificationError)), None)
         if refused is not None:
             # The file of CAs may have been replaced since it was read.
@@ -352,6 +361,10 @@ def _user_agent() -> str:
 
 
 def _checked_ca(ca: object) -> str | ssl.SSLContext | None:
+    if ca is None:
+        return None
+    import ssl  # noqa: PLC0415 - importing keyturn must not load it (rule 5)
+
     if isinstance(ca, ssl.SSLContext):
         if ca.verify_mode is not ssl.CERT_REQUIRED or not ca.check_hostname or ca.minimum_version < ssl.TLSVersion.TLSv1_2:
             raise ConfigurationError(
@@ -359,8 +372,6 @@ def _checked_ca(ca: object) -> str | ssl.SSLContext | None:
                 hint="`ssl.create_default_context(cafile=...)` makes one.",
             )
         return ca
-    if ca is None:
-        return None
     if not isinstance(ca, (str, os.PathLike)) or not Path(ca).is_file():
         raise ConfigurationError(
             f"expected the path of a PEM file or an SSLContext, got {quoted(ca if isinstance(ca, str) else str(ca))} (setting: ca)",

@@ -11,7 +11,7 @@ from keyturn._core.jwk import SigningKey
 from keyturn._core.key_set import MOST_CANDIDATES, KeySet
 from keyturn._core.signatures import ALGORITHMS
 from keyturn._core.token import check_header
-from keyturn.errors import ConfigurationError, UnknownKeyError, quoted
+from keyturn.errors import ConfigurationError, MalformedTokenError, UnknownKeyError, quoted
 from keyturn.status import KeySetStatus, fixed_status
 
 
@@ -82,6 +82,8 @@ class StaticKeySet:
             UnknownKeyError: None does.
             InvalidTokenError: The header cannot be one of a token.
         """
+        if not isinstance(header, Mapping):
+            raise MalformedTokenError(f"expected the header as a mapping, got {type(header).__name__}")
         check_header(header, ALGORITHMS)
         found = self._keys.candidates(header, limit=MOST_CANDIDATES)
         if not found.keys:

@@ -99,7 +99,7 @@ def fixed_status(issuer: str, location: str, keys: KeySet) -> KeySetStatus:
     return KeySetStatus(
         issuer=issuer,
         location=location,
-        ready=True,
+        ready=bool(keys.keys),
         stale=False,
         age=None,
         generation=1,

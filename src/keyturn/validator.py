@@ -14,6 +14,7 @@ from keyturn._core.jwk import SigningKey
 from keyturn._core.policy import RolloverPolicy
 from keyturn._core.signatures import DEFAULT_ALGORITHMS
 from keyturn._core.token import UnverifiedToken, check_media_type, read_token
+from keyturn._inquiry import Inquiry
 from keyturn.client import KeySetClient
 from keyturn.clock import Clock, SystemClock
 from keyturn.errors import ConfigurationError, InvalidIssuerError, InvalidSignatureError, quoted
@@ -110,6 +111,8 @@ class TokenValidator:
         self._kind = _known_kind(token_type)
         self._token_type = token_type
         self._checks = _checks(token_type, self._audiences, _claim_names(required_claims))
+        if clock is not None and not isinstance(clock, Clock):
+            raise ConfigurationError(f"clock is {quoted(clock)}, expected a Clock (setting: clock)")
         self._wall: Callable[[], float] = (clock or getattr(source, "_clock", None) or SystemClock()).wall
         self._known_headers: dict[bytes, Mapping[str, Any]] = {}
         self._keys = source if isinstance(source, KeySetClient) else None
@@ -189,20 +192,18 @@ class TokenValidator:
         if self._keys is None:
             return _verified(unverified, self.client.keys_for(unverified.unverified_header))
         inquiry = self._keys._find(self._keys._inquiry(unverified.unverified_header, _verifier(unverified)))  # noqa: SLF001
-        return self._after_wait(unverified, nonce, inquiry.key, waited=inquiry.waited)
+        return self._after_wait(unverified, nonce, inquiry)
 
     async def _look_up_async(self, unverified: UnverifiedToken, nonce: str | None) -> SigningKey:
         if self._keys is None:
             return _verified(unverified, await self.client.keys_for_async(unverified.unverified_header))
         inquiry = await self._keys._find_async(self._keys._inquiry(unverified.unverified_header, _verifier(unverified)))  # noqa: SLF001
-        return self._after_wait(unverified, nonce, inquiry.key, waited=inquiry.waited)
+        return self._after_wait(unverified, nonce, inquiry)
 
-    def _after_wait(self, unverified: UnverifiedToken, nonce: str | None, key: SigningKey | None, *, waited: bool) -> SigningKey:
-        if waited:
+    def _after_wait(self, unverified: UnverifiedToken, nonce: str | None, inquiry: Inquiry) -> SigningKey:
+        if inquiry.waited:
             self._judge(unverified.unverified_claims, nonce)
-        if key is None:
-            raise _bad_signature(0)
-        return key
+        return inquiry.found[0]
 
     def _accepted(self, unverified: UnverifiedToken, key: SigningKey) -> ValidatedToken:
         header, claims, _, _, segment = unverified

@@ -331,7 +331,7 @@ class RolloversWithStore(Rollovers):
 
 
 # A series that fails is shown as it was found: making it shorter takes minutes, and the run of all tests would be cut before.
-SETTINGS = settings(max_examples=80, stateful_step_count=40, derandomize=True, database=None, phases=[Phase.generate])
+SETTINGS = settings(max_examples=50, stateful_step_count=40, derandomize=True, database=None, phases=[Phase.generate])
 TestRollovers = Rollovers.TestCase
 TestRollovers.settings = SETTINGS
 TestRolloversWithStore = RolloversWithStore.TestCase

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 from tests.rollover.helpers import DAY, HOUR, TICK, Caller, World, wait_for_callers
 
@@ -78,8 +80,9 @@ class TestRollovers:
             world.clock.advance(MINUTE)
         assert accepted_until == refused_at - MINUTE
 
-    def test_a_grace_that_ends_while_a_refresh_runs(self) -> None:
-        """B7: it is over at its instant, whatever runs, also on the way without a lock."""
+    @pytest.mark.parametrize("fails", [False, True])
+    def test_a_grace_that_ends_while_a_refresh_runs(self, fails: bool) -> None:
+        """B7: it is over at its instant, whatever runs and however that ends, also on the way without a lock."""
         world = World()
         world.issuer.publish("k2")
         world.warm()
@@ -87,13 +90,13 @@ class TestRollovers:
         world.client.refresh()
         assert world.verdict(world.issuer.token(key="k1")) == "accepted"
         world.clock.advance(7_200 - 10)
-        with world.issuer.gate() as gate:
+        with world.issuer.down() if fails else nullcontext(), world.issuer.gate() as gate:
             assert world.validator.validate(world.issuer.token(key="k1"))
             assert gate.wait_for_arrival()
             world.clock.advance(10)
             gate.open()
             world.idle()
-        assert world.verdict(world.issuer.token(key="k1")) == "unknown_key"
+        assert world.verdict(world.issuer.token(key="k1")) == ("keys_unavailable" if fails else "unknown_key")
 
     def test_a_key_that_comes_and_goes(self) -> None:
         """F52, U40: within the grace always served, and its use asks again by Z15; after it an unknown kid like any other."""

@@ -122,7 +122,10 @@ def _first_seen(before: KeySetState, answer: Answer, now: Instant) -> Mapping[Ke
 def _events(before: KeySetState, state: KeySetState, policy: RolloverPolicy, now: Instant, difference: KeySetDifference) -> list[Event]:
     issuer, at = state.issuer, now.wall
     current = state.current or KeySet()
-    replaced = {newer.name: older for older, newer in difference.replaced}
+    # The old material may have left in an earlier answer, and be in its grace.
+    earlier = {left.key.kid: left.key for left in before.vanished.values() if left.key.kid is not None}
+    replaced = {key.name: earlier[key.kid] for key in difference.added if key.kid in earlier}
+    replaced |= {newer.name: older for older, newer in difference.replaced}
     listed = {key.name for key in before.current.keys} if before.current else set()
     events: list[Event] = []
     if before.current is None or before.current.identity != current.identity:

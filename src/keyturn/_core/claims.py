@@ -188,8 +188,9 @@ def check_nonce(claims: Claims, nonce: str) -> None:
 
 
 def names_of(value: object) -> frozenset[str]:
-    """Return scopes or roles: a string is divided at blanks, a list is taken name by name."""
-    return frozenset(value.split() if isinstance(value, str) else value if isinstance(value, list) else ())
+    """Return scopes or roles: a string is divided at spaces (RFC 6749, section 3.3), a list is taken name by name."""
+    names = value.split(" ") if isinstance(value, str) else value if isinstance(value, list) else ()
+    return frozenset(name for name in names if name)
 
 
 def _required(claims: Claims, claim: str) -> Any:

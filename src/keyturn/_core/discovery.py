@@ -40,17 +40,18 @@ class DiscoveryDocument:
     metadata: Mapping[str, Any] = field(repr=False)
 
     @classmethod
-    def parse(cls, document: bytes, *, issuers: Collection[str], content_type: str = "") -> DiscoveryDocument:
+    def parse(cls, document: bytes, *, issuers: str | Collection[str], content_type: str = "") -> DiscoveryDocument:
         """Read a document.
 
         Args:
             document: The document as sent.
-            issuers: Names of the configured issuer; the document must say one of them.
+            issuers: The configured issuer, or several names of it; the document must say one of them.
             content_type: Content-Type that came with it; an HTML page is refused.
 
         Raises:
             DiscoveryError: Unreadable, of another issuer, or without `jwks_uri`.
         """
+        issuers = (issuers,) if isinstance(issuers, str) else issuers
         metadata = _object(document, content_type)
         issuer = metadata.get("issuer")
         if not isinstance(issuer, str) or issuer not in issuers:

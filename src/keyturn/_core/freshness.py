@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
-_SECONDS = re.compile(r"[0-9]{1,10}\Z")
+_SECONDS = re.compile(r"[0-9]+\Z")
+_DIGITS = 10
+_FOR_EVER = 2.0**31
+"""What a number of seconds that is too long to count stands for (RFC 9111, section 1.2.2)."""
 
 
 def freshness(headers: Mapping[str, str]) -> float | None:
@@ -28,11 +32,13 @@ def _expiry(headers: Mapping[str, str]) -> float | None:
     if "expires" not in headers:
         return None
     try:
-        expires, date = (parsedate_to_datetime(headers[name]).timestamp() for name in ("expires", "date"))
+        expires, date = (parsedate_to_datetime(headers[name]).replace(tzinfo=UTC) for name in ("expires", "date"))
     except (KeyError, ValueError, OverflowError):
         return 0.0
-    return max(0.0, expires - date)
+    return max(0.0, (expires - date).total_seconds())
 
 
 def _number(text: str) -> float:
-    return float(text) if _SECONDS.match(text) else 0.0
+    if not _SECONDS.match(text):
+        return 0.0
+    return float(text) if len(text) <= _DIGITS else _FOR_EVER

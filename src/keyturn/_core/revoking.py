@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from keyturn._core.jwk import SigningKey
-from keyturn._core.revocation import Kind, Revocation, State, merged
+from keyturn._core.revocation import Kind, Revocation, Revocations, State, merged
 from keyturn._core.state import KeySetState, with_keys
 from keyturn.clock import Instant
 from keyturn.events import Event, KeyRevoked
@@ -73,12 +73,21 @@ def take_in(state: KeySetState, now: Instant, entries: Iterable[Revocation]) -> 
     if revocations is state.revocations:
         return Change(state)
     events = tuple(
-        _event(state, now, entry)
-        for subject, entry in revocations.items()
-        if (known := state.revocations.get(subject)) is None or known.state != entry.state
+        _event(state, now, entry) for subject, entry in revocations.items() if _is_news(state.revocations.get(subject), entry, revocations)
     )
     change = resolve(with_keys(state, revocations=revocations), now)
     return Change(change.state, change.entries, events + change.events)
+
+
+def _is_news(known: Revocation | None, entry: Revocation, revocations: Revocations) -> bool:
+    if known is not None and known.state == entry.state:
+        return False
+    # A kid that was closed, because its key has an entry of its own now, was not taken back.
+    return not (entry.kind == "kid" and entry.state == "reinstated" and _revokes_under(entry.subject, revocations))
+
+
+def _revokes_under(kid: str, revocations: Revocations) -> bool:
+    return any(entry.kind == "thumbprint" and entry.kid == kid and entry.state != "reinstated" for entry in revocations.values())
 
 
 def resolve(state: KeySetState, now: Instant) -> Change:

@@ -62,16 +62,20 @@ def parse_document(data: bytes, content_type: str = "") -> Any:
 def _parse(data: bytes, scan: Callable[[str, int], tuple[Any, int]]) -> Any:
     if data.count(b"{") + data.count(b"[") > MAX_DEPTH:
         _refuse_depth(data)
+    refusal, value, text, end = "", None, "", 0
     try:
         text = data.decode()
-    except UnicodeDecodeError:
-        raise NotStrictJSONError("bytes that are not UTF-8") from None
-    try:
         value, end = scan(text, 0) if text[:1] == "{" else scan(text, len(text) - len(text.lstrip(" \t\r\n")))
     except NotStrictJSONError:
         raise
+    except UnicodeDecodeError:
+        refusal = "bytes that are not UTF-8"
     except (ValueError, StopIteration, RecursionError):
-        raise NotStrictJSONError("text that is not JSON") from None
+        refusal = "text that is not JSON"
+    if refusal:
+        # Not while the other error is handled: those of the standard library keep the whole text that they failed on, and an error
+        # that is raised meanwhile keeps them.
+        raise NotStrictJSONError(refusal)
     if end != len(text) and text[end:].strip(" \t\r\n"):
         raise NotStrictJSONError("data after the JSON text")
     if b"\\" in data:
@@ -96,7 +100,10 @@ def _refuse_lone_surrogates(value: object) -> None:
     try:
         json.dumps(value, ensure_ascii=False, default=lambda _: None).encode()
     except UnicodeEncodeError:
-        raise NotStrictJSONError("half of a surrogate pair") from None
+        pass
+    else:
+        return
+    raise NotStrictJSONError("half of a surrogate pair")
 
 
 def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from keyturn._core.jwk import MAX_KID
 from keyturn._core.strict_json import NotStrictJSONError, parse_token_part
 from keyturn.errors import DisallowedAlgorithmError, MalformedTokenError, TokenTypeError, quoted
 
-_SEGMENTS = 3
 _JWE_SEGMENTS = 5
 _REFUSED_PARAMETERS = {
     "crit": "names extensions that must be understood (crit), and none is implemented",
@@ -65,10 +64,10 @@ def read_token(
         DisallowedAlgorithmError: The header's `alg` is not allowed.
     """
     data = _ascii(token, max_bytes)
-    if data.count(b".") != _SEGMENTS - 1:
-        raise _wrong_form(data)
     signing_input, _, last = data.rpartition(b".")
-    first, _, middle = signing_input.partition(b".")
+    first, dot, middle = signing_input.partition(b".")
+    if not dot or b"." in middle:
+        raise _wrong_form(data)
     header = known.get(first)
     if header is None:
         header = _object(first, "header")
@@ -140,10 +139,10 @@ def _ascii(token: object, max_bytes: int) -> bytes:
         raise MalformedTokenError(f"expected the token as str, got {type(token).__name__}")
     if len(token) > max_bytes:
         raise MalformedTokenError(f"the token has {len(token)} characters; {max_bytes} are allowed (setting: max_token_bytes)")
-    try:
-        return token.encode("ascii")
-    except UnicodeEncodeError:
-        raise MalformedTokenError("the token has characters outside base64url and dots") from None
+    # Asked before encoding: the error of a failed encoding would keep the whole token.
+    if not token.isascii():
+        raise MalformedTokenError("the token has characters outside base64url and dots")
+    return token.encode("ascii")
 
 
 def _wrong_form(data: bytes) -> MalformedTokenError:

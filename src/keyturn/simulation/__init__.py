@@ -1,0 +1,1 @@
+"""Key histories of issuers replayed under rollover policies, in virtual time (`keyturn simulate`)."""
