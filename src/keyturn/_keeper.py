@@ -298,7 +298,7 @@ class Keeper:
         # Another thread of the parent may have been at work on these when the child was born.
         self._fits = {}
         self._look_ups = LookUps(self.policy.max_unknown_kids)
-        self._telling = Telling(read(self.clock))
+        self._telling = Telling(None)
         self.inside.forget()
         self._renewed()
 

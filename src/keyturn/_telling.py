@@ -25,12 +25,17 @@ CLOCKS_MAY_DIFFER = 60.0
 
 
 class Telling:
-    """What one client has told, and when."""
+    """What one client has told, and when.
 
-    def __init__(self, now: Instant) -> None:
+    Args:
+        now: The instant from which on the clocks are compared; None leaves that to the first look, for the child of a fork, where the
+            clock of a thread that is gone may not be asked.
+    """
+
+    def __init__(self, now: Instant | None) -> None:
         self._unknown: dict[Action, tuple[Instant, int]] = {}
         self._stale: Instant | None = None
-        self._offset = now.wall - now.monotonic
+        self._offset = None if now is None else now.wall - now.monotonic
 
     def unknown_key(self, state: KeySetState, now: Instant, action: Action, retry_after: int | None) -> list[Event]:
         """Tell that a token named a key that is not held."""
@@ -52,8 +57,11 @@ class Telling:
 
     def clocks(self, state: KeySetState, now: Instant) -> list[Event]:
         """Tell that one clock went further than the other."""
-        jump = now.wall - now.monotonic - self._offset
+        offset = now.wall - now.monotonic
+        if self._offset is None:
+            self._offset = offset
+        jump = offset - self._offset
         if abs(jump) <= CLOCKS_MAY_DIFFER:
             return []
-        self._offset += jump
+        self._offset = offset
         return [ClockJumped(issuer=state.issuer, at=now.wall, seconds=jump)]
