@@ -45,11 +45,11 @@ from keyturn._delivery import Delivery
 from keyturn._flight import Flight
 from keyturn._look_ups import LookUps
 from keyturn._steps import Process, Step
-from keyturn._telling import Action, Telling
+from keyturn._telling import Action, Telling, fetch_failed
 from keyturn._threads import Inside, start
 from keyturn.clock import Clock, Instant, read
-from keyturn.errors import KeysUnavailableError, whole_seconds
-from keyturn.events import Event, FetchFailed, RefreshReason
+from keyturn.errors import KeysUnavailableError, quoted, whole_seconds
+from keyturn.events import Event, RefreshReason
 
 LOOK_AT_LEAST_EVERY = 60.0
 """Seconds after which a client in use looks at its state again: "last used" and staleness are told to the minute."""
@@ -369,11 +369,8 @@ class Keeper:
         else:
             flight.failure = outcome
             after = fail(before, self.policy, step.now, outcome, self._draw())
-            step.events.append(_failed(after, flight, outcome, step.now))
+            step.events.append(fetch_failed(after, flight.reason, outcome, step.now))
         self._assign(step, after)
-        if flight.failure is not None:
-            # The next token looks for itself, whoever ordered this refresh: stale keys are told of when they are served.
-            self._look = _NEVER
 
     def _accepted(self, step: Step, flight: Flight, answer: Answer) -> KeySetState:
         """Return the state with *answer* in force, and every key that was revoked before it came revoked in the same step (R11)."""
@@ -387,7 +384,7 @@ class Keeper:
         """Settle a refresh that is over its deadline, end graces that are over, report a clock that jumped."""
         flight = step.process.flight
         if flight is not None and flight.deadline.over() and not flight.latch.is_set:
-            message = f"the refresh was not over within {self.policy.deadline:g} s (setting: deadline)"
+            message = f"the refresh of {quoted(self.state.issuer)} was not over within {self.policy.deadline:g} s (setting: deadline)"
             self._settle(step, flight, Failure("fetch_failed", message, "", ""), ())
         attempt = self.state.attempt
         if step.process.flight is None and attempt is not None and step.now.since(attempt.started) >= self.policy.deadline:
@@ -426,16 +423,3 @@ class Keeper:
     def _draw(self) -> float:
         # Not for secrets: a fleet must not draw the same jitter, and the application's own generator, seeded or not, is left alone.
         return int.from_bytes(os.urandom(6)) / 2**48
-
-
-def _failed(state: KeySetState, flight: Flight, failure: Failure, now: Instant) -> FetchFailed:
-    return FetchFailed(
-        issuer=state.issuer,
-        at=now.wall,
-        document=failure.document,
-        code=failure.code,
-        message=failure.message,
-        reason=flight.reason,
-        retry_in=state.backoff_left(now),
-        failures=state.failures,
-    )

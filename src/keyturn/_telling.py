@@ -1,6 +1,6 @@
-"""Events that requests give rise to, held down to a rate that a log survives: an attacker can provoke them (R4, R9, R14).
+"""The events of one client: those that requests give rise to are held down to a rate that a log survives (R4, R9, R14).
 
-Every method is called under the keeper's lock and returns what is to be told, if anything is.
+An attacker can provoke them. Every method is called under the keeper's lock and returns what is to be told, if anything is.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Literal
 
 from keyturn._core.policy import RolloverPolicy
-from keyturn._core.state import KeySetState
+from keyturn._core.state import Failure, KeySetState
 from keyturn.clock import Instant
-from keyturn.events import ClockJumped, Event, StaleKeysServed, UnknownKey
+from keyturn.events import ClockJumped, Event, FetchFailed, RefreshReason, StaleKeysServed, UnknownKey
 
 Action = Literal["fetched", "joined", "refused"]
 
@@ -65,3 +65,17 @@ class Telling:
             return []
         self._offset = offset
         return [ClockJumped(issuer=state.issuer, at=now.wall, seconds=jump)]
+
+
+def fetch_failed(state: KeySetState, reason: RefreshReason, failure: Failure, now: Instant) -> FetchFailed:
+    """Return what tells of a failed refresh; *state* is the one after it."""
+    return FetchFailed(
+        issuer=state.issuer,
+        at=now.wall,
+        document=failure.document,
+        code=failure.code,
+        message=failure.message,
+        reason=reason,
+        retry_in=state.backoff_left(now),
+        failures=state.failures,
+    )
