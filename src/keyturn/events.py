@@ -4,7 +4,7 @@ Rules of this file:
 
 1. Names are in the past tense; every record has the configured *issuer* and *at*, seconds since the epoch.
 2. No record holds text of a token. Kids stand here only where the issuer published them or an operator named them.
-3. They are delivered after the waiters were woken, never under a lock (`client.py`).
+3. They are delivered in their order, on a thread of their own, after the waiters were woken and never under a lock (`_delivery.py`).
 """
 
 from __future__ import annotations
