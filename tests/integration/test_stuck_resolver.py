@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from keyturn import HttpxFetcher, KeysUnavailableError, RolloverPolicy, TokenValidator
+from keyturn._threads import MOST_ABANDONED
 from keyturn.testing import FakeClock, FakeIssuer
 
 HOST = "login.stuck.test"
@@ -49,11 +50,9 @@ def resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Resolver]:
 
 
 def validator_of(issuer: FakeIssuer) -> TokenValidator:
-    """Return a validator that asks the issuer by its name, within half a second."""
+    """Return a validator that asks the issuer by its name, within a second and a half."""
     fetcher = HttpxFetcher(trust_env=False)
-    return TokenValidator(
-        issuer.issuer, audience=issuer.audience, fetcher=fetcher, clock=issuer.clock, policy=RolloverPolicy(deadline=0.5, connect_timeout=0.2)
-    )
+    return TokenValidator(issuer.issuer, audience=issuer.audience, fetcher=fetcher, clock=issuer.clock, policy=RolloverPolicy(deadline=1.5))
 
 
 @pytest.mark.parametrize("loop", [False, True], ids=["thread", "asyncio"])
@@ -82,4 +81,4 @@ def test_stuck_threads_do_not_pile_up(resolver: Resolver) -> None:
             validator.validate(token)
         issuer.clock.advance(301)
     stuck = [thread for thread in threading.enumerate() if thread.name.startswith("keyturn-fetch")]
-    assert len(stuck) == 4
+    assert len(stuck) <= MOST_ABANDONED
