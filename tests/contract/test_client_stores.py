@@ -29,6 +29,10 @@ def no_thread_is_left() -> Iterator[None]:
     quiet(before)
 
 
+HERE = ("https://issuer.test", "https://issuer.test/.well-known/openid-configuration", "https://issuer.test/jwks.json")
+"""Issuer, location and address of the keys, as a snapshot of the fleet's own issuer names them."""
+
+
 class Fleet:
     """One issuer, one store, and the processes that use them."""
 
@@ -466,9 +470,9 @@ class TestFailingStore:
             ("revocations", 7),
             ("load", "text"),
             ("load", Stored(None, 1)),  # type: ignore[arg-type]
-            ("load", Stored(Snapshot("https://issuer.test", "", "", float("nan"), b"{}"), 1)),
-            ("load", Stored(Snapshot("https://issuer.test", "", "", 1.0, "{}"), 1)),  # type: ignore[arg-type]
-            ("load", Stored(Snapshot("https://issuer.test", "", "", "now", b"{}"), 1)),  # type: ignore[arg-type]
+            ("load", Stored(Snapshot(*HERE, float("nan"), b"{}"), 1)),
+            ("load", Stored(Snapshot(*HERE, 1.0, "{}"), 1)),  # type: ignore[arg-type]
+            ("load", Stored(Snapshot(*HERE, "now", b"{}"), 1)),  # type: ignore[arg-type]
             ("lease", "yes"),
         ],
     )
@@ -477,7 +481,9 @@ class TestFailingStore:
         process = memory.process(store=Faulty(memory.store, lambda: garbage, operation))
         assert verdict(process, memory.issuer.token()) == "accepted"
         memory.issuer.fetches.expect(discovery=1, jwks=1)
-        assert memory.told(StoreFailed)
+        messages = [event.message for event in memory.told(StoreFailed)]
+        assert messages
+        assert operation != "load" or "expected a snapshot" in messages[0]
 
     def test_held_keys_never_wait_for_the_store(self, memory: Fleet) -> None:
         """A look for revocations that hangs keeps no token (F84)."""

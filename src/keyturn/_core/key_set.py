@@ -135,15 +135,36 @@ class KeySet:
         Raises:
             InvalidKeySetError: Not a key set, too many entries, or no usable key.
         """
-        entries = _entries(_as_bytes(document), content_type, max_keys)
+        found = cls.read(document, content_type=content_type, max_keys=max_keys, issuer=issuer)
+        if not found.keys:
+            raise InvalidKeySetError(
+                _no_usable_key(found.skipped) if found.skipped else "the key set is empty",
+                hint="The keys that are held stay. `keyturn keys` shows every entry with its reason.",
+            )
+        return found
+
+    @classmethod
+    def read(
+        cls,
+        document: bytes | str | Mapping[str, Any],
+        *,
+        content_type: str = "",
+        max_keys: int = MOST_KEYS,
+        issuer: str | None = None,
+    ) -> KeySet:
+        """Read a JWK Set for whoever looks at it: one that is empty, or has no usable key, is an answer here.
+
+        The arguments are those of `from_jwks()`.
+
+        Raises:
+            InvalidKeySetError: Not a key set, or too many entries.
+        """
         keys, skipped = [], []
-        for entry in entries:
+        for entry in _entries(_as_bytes(document), content_type, max_keys):
             try:
                 keys.append(_usable(entry, issuer))
             except UnusableKeyError as error:
                 skipped.append(SkippedKey(published_kid(entry) or "", str(error)))
-        if not keys:
-            raise InvalidKeySetError(_no_usable_key(skipped), hint="The keys that are held stay. `keyturn keys` shows every entry with its reason.")
         return cls(keys, skipped)
 
     @property
@@ -238,8 +259,6 @@ def _entries(document: bytes, content_type: str, max_keys: int) -> list[Any]:
     entries = parsed["keys"]
     if not isinstance(entries, list):
         raise InvalidKeySetError(f'the member "keys" is not a list, but {quoted(entries)}')
-    if not entries:
-        raise InvalidKeySetError("the key set is empty")
     if len(entries) > max_keys:
         raise InvalidKeySetError(f"the key set has {len(entries)} entries; at most {max_keys} are allowed (setting: max_keys)")
     return entries

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from keyturn._core.jwk import SigningKey, UnusableKeyError, published_kid, signing_key
-from keyturn._core.key_set import MOST_KEYS, KeySet, SkippedKey
+from keyturn._core.jwk import SigningKey
+from keyturn._core.key_set import KeySet, SkippedKey
 from keyturn._core.location import Reach
 from keyturn._core.policy import RolloverPolicy
 from keyturn._core.strict_json import NotStrictJSONError, parse_document
@@ -80,22 +80,8 @@ def _all_of(file: BinaryIO, policy: RolloverPolicy) -> bytes:
 
 
 def _key_set(location: str, issuer: str | None, document: bytes, content_type: str = "") -> Found:
-    entries = _entries(document, content_type)
-    if entries == []:
-        return Found(location, issuer, (), ())
-    try:
-        found = KeySet.from_jwks(document, content_type=content_type)
-    except InvalidKeySetError:
-        if entries is None or len(entries) > MOST_KEYS:
-            raise
-        return Found(location, issuer, (), tuple(sorted(map(_reason, entries))))
+    found = KeySet.read(document, content_type=content_type)
     return Found(location, issuer, found.keys, found.skipped)
-
-
-def _entries(document: bytes, content_type: str) -> list[object] | None:
-    """Return the entries of a key set, or None if *document* is none."""
-    entries = _members(document, content_type).get("keys")
-    return entries if isinstance(entries, list) else None
 
 
 def _members(document: bytes, content_type: str) -> dict[str, object]:
@@ -104,15 +90,6 @@ def _members(document: bytes, content_type: str) -> dict[str, object]:
     except NotStrictJSONError:
         return {}
     return parsed if isinstance(parsed, dict) else {}
-
-
-def _reason(entry: object) -> SkippedKey:
-    try:
-        signing_key(entry)
-    except UnusableKeyError as error:
-        return SkippedKey(published_kid(entry) or "", str(error))
-    # What the set refuses and the key alone does not is a member that is named twice further inside.
-    return SkippedKey(published_kid(entry) or "", "names a member twice")
 
 
 # Over the network.
