@@ -10,6 +10,7 @@ from contextvars import Context
 from dataclasses import fields
 
 from keyturn._threads import start
+from keyturn.clock import Deadline
 from keyturn.errors import ConfigurationError, quoted
 from keyturn.events import (
     ClockJumped,
@@ -67,6 +68,16 @@ class Delivery:
             start(self._deliver, "keyturn-events", Context())
         except RuntimeError:
             self._deliver()
+
+    def queue(self, events: Iterable[Event]) -> None:
+        """Take *events* in, to be delivered with the next call: whoever is woken first finds them waiting."""
+        self._queue.extend(events)
+
+    def finish(self, seconds: float) -> None:
+        """Wait until every event has been delivered, at most *seconds*: for a program that ends after its last call."""
+        deadline, turn = Deadline(seconds), threading.Event()
+        while not self.is_idle() and not deadline.over():
+            turn.wait(0.005)
 
     def is_idle(self) -> bool:
         """Return whether every event has been delivered."""

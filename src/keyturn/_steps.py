@@ -47,9 +47,10 @@ class Step:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._keeper.deliver.queue(self.events)
         for flight in self.settled:
             flight.latch.set()
         for flight in self.launches:
             self._keeper.launch(flight)
         if self.events:
-            self._keeper.deliver(self.events)
+            self._keeper.deliver(())

@@ -85,11 +85,19 @@ def run(args: argparse.Namespace) -> int:
         verdict = passed_verdict(validator.validate(token), token, validator)
     except (InvalidTokenError, KeysUnavailableError) as error:
         verdict = failed_verdict(error, token, validator)
+    _finish_events(validator)
     if args.json:
         console.json(verdict.record())
     else:
         _show(console, verdict)
     return verdict.exit_code
+
+
+def _finish_events(validator: TokenValidator) -> None:
+    """Let what `-v` shows be told before the process ends."""
+    keeper = getattr(validator.client, "_keeper", None)
+    if keeper is not None:
+        keeper.deliver.finish(1.0)
 
 
 def _validator(args: argparse.Namespace) -> TokenValidator:
