@@ -35,14 +35,14 @@ demo: $(VENV)/.run ## Play a rollover from publication to the last refused token
 test: unit coverage integration ## Run every test; what CI runs beside check.
 
 unit: $(VENV)/.dev ## Run the tests that open no socket, on every processor.
-	$(PY) -m pytest tests --ignore=tests/integration --ignore=tests/contract --numprocesses auto --dist worksteal
+	$(PY) -m pytest tests --ignore=tests/integration --ignore=tests/contract --ignore=tests/faults --numprocesses auto --dist worksteal
 
 coverage: $(VENV)/.dev ## Measure what the tests of the pure core cover: it must be everything, to the last branch.
 	$(PY) -m coverage run -m pytest $(CORE_TESTS)
 	$(PY) -m coverage report --include='*/keyturn/_core/*' --fail-under=100
 
 integration: $(VENV)/.dev $(VENV_IDP)/.installed node-idp ## Run the tests with servers, threads, event loops and processes.
-	$(PY) -m pytest tests/contract tests/integration
+	$(PY) -m pytest tests/contract tests/faults tests/integration
 
 ifeq ($(NPM),)
 node-idp:
