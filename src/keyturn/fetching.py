@@ -284,7 +284,7 @@ class HttpxFetcher:
                 hint="Where the issuer's certificate comes from a private CA, give that CA's PEM file as HttpxFetcher(ca=...).",
             )
         if guard.cut or guard.deadline.over():
-            return FetchError(f"{place} was not read whole within {deadline:g} s (setting: deadline)")
+            return FetchError(f"{place} was not read whole within {deadline:.3g} s (setting: deadline)")
         setting = " (setting: connect_timeout)" if "ConnectTimeout" in type(cause).__name__ else ""
         return FetchError(f"{place} could not be read: {type(cause).__name__}: {quoted(str(cause))}{setting}")
 
