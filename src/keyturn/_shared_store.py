@@ -86,22 +86,25 @@ class SharedStore:
 
     def take_revocations(self, keeper: Keeper) -> None:
         """Take in what other processes revoked, and write back what the store lost."""
+        known = self._recorded
         answer = self._ask(keeper, "revocations", self._entries)
         if answer is None:
             # Looked at again as soon as the store is asked again.
             self._looked_at = read(keeper.clock).shifted(STORE_PASSED_BY - STORE_LOOK_EVERY)
             return
-        self._take_in(keeper, *answer)
+        self._take_in(keeper, known, *answer)
 
     def take_revocations_now(self, keeper: Keeper, seconds: float) -> None:
         """Do the same within *seconds* for an operator, whatever the store did before."""
+        known = self._recorded
         with suppress(Exception):  # Told already.
-            self._take_in(keeper, *self._call(keeper, "revocations", self._entries, seconds))
+            self._take_in(keeper, known, *self._call(keeper, "revocations", self._entries, seconds))
 
-    def _take_in(self, keeper: Keeper, entries: Revocations, complaint: str) -> None:
+    def _take_in(self, keeper: Keeper, known: Revocations, entries: Revocations, complaint: str) -> None:
         self._looked_at = now = read(keeper.clock)
         self._complain(keeper, now, "revocations", complaint)
-        lost = _missing(self._recorded, entries)
+        # Of what was known before the list was read: what another thread records meanwhile is not lost.
+        lost = _missing(known, entries)
         if lost:
             self._tell(keeper, now, "revocations", f"the store lost {len(lost)} entries of revocations; they hold on here, and are written back")
         self._recorded = merged(self._recorded, entries.values())
