@@ -6,6 +6,7 @@ The model is told what happens and says how many requests it costs, exactly: one
 from __future__ import annotations
 
 import itertools
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from hypothesis import given, settings
@@ -21,15 +22,18 @@ JUNK = ["a", "b"]
 SERIES: dict[str, list[str | float]] = {
     "insist": ["a", 300.0, "a", 600.0, "a"],
     "roll over": ["publish", 300.0, "new", 300.0],
+    "sleep": [DAY, "held", "b"],
 }
-"""Steps that mean little alone: a client that does not give up, and a key that is published and used as soon as it may be asked for."""
+"""Steps that mean little alone: a client that does not give up, a key that is used as soon as it may be asked for, a token after a night."""
 
+BODIES = {"empty": b'{"keys": []}', "unusable": b'{"keys": [{"kty": "oct", "k": "AA", "kid": "k1"}]}'}
 SETTINGS = settings(max_examples=60, derandomize=True, database=None)
 STEPS = st.lists(
     st.one_of(
         st.sampled_from(["held", "publish", "new", *JUNK, *JUNK, *SERIES, *SERIES]),
         st.sampled_from([1.0, 61.0, 240.0, 299.0, 300.0, 300.0, 600.0, 900.0, HOUR, DAY - 1, DAY, TOO_OLD]),
     ),
+    min_size=5,
     max_size=40,
 )
 STEPS_OF_TWO = st.lists(
@@ -200,3 +204,50 @@ def test_new_material_under_a_kid_is_found_in_time(steps: list[str | float]) -> 
         waited += 300
         assert waited <= PAUSES[-1]
         clock.advance(300)
+
+
+@SETTINGS
+@given(st.lists(st.sampled_from(["empty", "unusable", "good", "held", "a", 1.0, 300.0, HOUR, DAY]), min_size=5, max_size=20))
+def test_an_answer_without_a_key_takes_none_away(steps: list[str | float]) -> None:
+    """Whatever the issuer says and when: a key serves on for two days after the last good answer, and a good one heals (R9, R12)."""
+    clock = FakeClock()
+    island = Island("https://empty.test", clock)
+    seen = clock.monotonic()
+    assert island.verdict(island.issuer.token(key="k1")) == "accepted"
+    with ExitStack() as faults:
+        for step in steps:
+            if isinstance(step, float):
+                clock.advance(step)
+            elif step in BODIES:
+                faults.enter_context(island.issuer.answer(BODIES[step]))
+            elif step == "good":
+                faults.close()
+                island.client.refresh()
+                seen = clock.monotonic()
+            elif step == "held":
+                code = island.verdict(island.issuer.token(key="k1"))
+                assert (code == "accepted") >= (clock.monotonic() - seen < TOO_OLD), code
+                seen = clock.monotonic() if island.client.status().failures == 0 and island.client.status().age == 0 else seen
+            else:
+                assert island.verdict(island.issuer.forge(key=step)) != "accepted"
+        quiet()
+
+
+@SETTINGS
+@given(st.lists(st.sampled_from(["revoke", "reinstate", "refresh", 0.0, 1.0, HOUR]), min_size=3, max_size=15))
+def test_the_last_word_on_a_key_holds(steps: list[str | float]) -> None:
+    """Revoked and taken back in any order, at one instant or hours apart, refreshed or not: the last word counts (R11)."""
+    clock = FakeClock()
+    island = Island("https://words.test", clock)
+    assert island.verdict(island.issuer.token(key="k1")) == "accepted"
+    expected = "accepted"
+    for step in steps:
+        if isinstance(step, float):
+            clock.advance(step)
+            continue
+        if step == "refresh":
+            island.client.refresh()
+        else:
+            getattr(island.client, step)(kid="k1")
+            expected = "revoked_key" if step == "revoke" else "accepted"
+        assert island.verdict(island.issuer.token(key="k1")) == expected
