@@ -13,8 +13,9 @@ from typing import TypeVar
 import cryptography
 import jwt
 
-from benchmarks import imports, validation, waiting
+from benchmarks import hostile, imports, load, validation, waiting
 from benchmarks.imports import Imports
+from benchmarks.load import Load
 from benchmarks.validation import Row
 from benchmarks.waiting import Waiting
 
@@ -26,16 +27,19 @@ def main() -> int:
     """Measure, print, judge."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--rounds", type=int, default=41, help="rounds of each comparison (default: 41)")
+    parser.add_argument("--tokens", type=int, default=hostile.TOKENS, help=f"hostile tokens beside valid traffic (default: {hostile.TOKENS:,})")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     arguments = parser.parse_args()
     rows = [_told(f"measuring {name}", lambda name=name: validation.measure(name, arguments.rounds)) for name in ALGORITHMS]
     held = _told("measuring a held key while a refresh hangs", waiting.measure)
     loaded = _told("measuring imports", lambda: imports.measure(11))
-    met = all(row.met for row in rows) and loaded.package <= imports.GOAL
+    loads = _told("measuring hostile load and many issuers, for some minutes", lambda: load.measure(arguments.tokens))
+    met = all(row.met for row in rows) and loaded.package <= imports.GOAL and not loads.missed
     if arguments.json:
-        print(json.dumps(_report(rows, held, loaded, met=met), indent=2))
+        print(json.dumps(_report(rows, held, loaded, loads, met=met), indent=2))
     else:
         _print(rows, held, loaded)
+        loads.print()
     return 0 if met else 1
 
 
@@ -44,7 +48,7 @@ def _told(what: str, call: Callable[[], T]) -> T:
     return call()
 
 
-def _report(rows: Sequence[Row], held: Waiting, loaded: Imports, *, met: bool) -> dict[str, object]:
+def _report(rows: Sequence[Row], held: Waiting, loaded: Imports, loads: Load, *, met: bool) -> dict[str, object]:
     return {
         "schema": 1,
         "python": platform.python_version(),
@@ -53,6 +57,7 @@ def _report(rows: Sequence[Row], held: Waiting, loaded: Imports, *, met: bool) -
         "validation": [dataclasses.asdict(row) | {"met": row.met} for row in rows],
         "held_key_while_a_refresh_hangs": dataclasses.asdict(held),
         "import": dataclasses.asdict(loaded) | {"goal": imports.GOAL},
+        "load": loads.report(),
         "goals_met": met,
     }
 
