@@ -4,6 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 VENV_IDP := .venv-idp
+VENV_BENCH := .venv-bench
 VENV_FUZZ := .venv-fuzz
 VENV_MUTANTS := .venv-mutants
 PY := $(VENV)/bin/python
@@ -66,8 +67,8 @@ types: $(VENV)/.dev
 docs: $(VENV)/.dev ## Build the documentation into docs/_build/html; a warning is an error.
 	$(PY) -m sphinx -n -W --keep-going -b html docs docs/_build/html
 
-bench: $(VENV)/.dev ## Measure.
-	$(PY) -m benchmarks
+bench: $(VENV_BENCH)/.installed ## Measure, beside other libraries, for some minutes.
+	$(VENV_BENCH)/bin/python -m benchmarks
 
 # The fuzzing engine has wheels for one platform; tests/fuzz/platforms.py names it, and says what stands in the way elsewhere.
 SECONDS ?= 60
@@ -86,7 +87,7 @@ lock: ## Write requirements/ anew after a change of pyproject.toml; needs uv.
 	scripts/lock
 
 clean: ## Remove everything that a target made.
-	rm -rf $(VENV) $(VENV_IDP) $(VENV_FUZZ) .fuzz $(VENV_MUTANTS) .mutants $(NODE_IDP)/node_modules build dist docs/_build htmlcov .coverage .coverage.* \
+	rm -rf $(VENV) $(VENV_IDP) $(VENV_BENCH) $(VENV_FUZZ) .fuzz $(VENV_MUTANTS) .mutants $(NODE_IDP)/node_modules build dist docs/_build htmlcov .coverage .coverage.* \
 		.hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -109,6 +110,15 @@ $(VENV_IDP)/bin/python:
 
 $(VENV_IDP)/.installed: requirements/idp.txt | $(VENV_IDP)/bin/python
 	$(call pip_install,$(VENV_IDP)/bin/python) --require-hashes -r $<
+	@touch $@
+
+$(VENV_BENCH)/bin/python:
+	@test -n "$(PYTHON)" || { echo "expected Python 3.11 or newer on PATH, found none (setting: PYTHON=...)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV_BENCH)
+
+$(VENV_BENCH)/.installed: requirements/peers.txt pyproject.toml | $(VENV_BENCH)/bin/python
+	$(call pip_install,$(VENV_BENCH)/bin/python) --require-hashes -r $<
+	$(call pip_install,$(VENV_BENCH)/bin/python) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV_FUZZ)/bin/python:
