@@ -43,7 +43,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__main__": {"cli"},
     "__init__": _VALIDATOR,
 }
-LAYER_OF = {"_connection": "fetching", "router": "validator", "sources": "client", "status": "client", "validated_token": "validator"}
+LAYER_OF = {
+    "_connection": "fetching",
+    "sources": "client",
+    "status": "client",
+    "dialect": "validator",
+    "router": "validator",
+    "validated_token": "validator",
+}
 
 # Parts of the standard library that compute and do nothing else.
 PURE = {

@@ -43,6 +43,8 @@ class Source:
         direct: Whether *location* is the document with the keys itself.
         metadata: Whether that document is federation metadata and no key set.
         signers: SHA-256 thumbprints of certificates one of which must have signed the federation metadata; none asks for no signature.
+        names: Further names that its discovery document may state as the issuer's.
+        every_issuer: Whether entries of the key set that name another issuer are kept, for a validator that judges them token by token.
     """
 
     issuer: str
@@ -50,6 +52,8 @@ class Source:
     direct: bool
     metadata: bool = False
     signers: frozenset[str] = frozenset()
+    names: frozenset[str] = frozenset()
+    every_issuer: bool = False
 
     @property
     def kind(self) -> Literal["jwks", "metadata"]:
@@ -167,7 +171,8 @@ def keys_of(source: Source, body: bytes, *, content_type: str = "", max_keys: in
         InvalidKeySetError: It is not what it must be, or holds no usable key.
     """
     if not source.metadata:
-        return KeySet.from_jwks(body, content_type=content_type, max_keys=max_keys, issuer=source.issuer), None
+        issuer = None if source.every_issuer else source.issuer
+        return KeySet.from_jwks(body, content_type=content_type, max_keys=max_keys, issuer=issuer), None
     from keyturn._core.federation_metadata import FederationMetadataDocument  # noqa: PLC0415 - loads an XML parser, which few need
 
     found = FederationMetadataDocument.parse(
@@ -209,7 +214,8 @@ def read_documents(
 def _discovered(source: Source, fetcher: Fetcher, policy: RolloverPolicy, deadline: Deadline) -> Place:
     try:
         answer = _fetched(fetcher, source.location, policy, deadline)
-        document = DiscoveryDocument.parse(answer.body, issuers=(source.issuer,), content_type=answer.headers.get("content-type", ""))
+        content_type, names = answer.headers.get("content-type", ""), (source.issuer, *sorted(source.names))
+        document = DiscoveryDocument.parse(answer.body, issuers=names, content_type=content_type)
     except KeysUnavailableError as error:
         raise ReadError(source.location, error) from None
     return Place(document.jwks_uri, _reach(source.location, answer.address))

@@ -90,8 +90,8 @@ class KeySetClient:
         self._fetcher = HttpxFetcher(connect_timeout=self.policy.connect_timeout) if fetcher is None else fetcher
         for part, kind, setting in ((self._fetcher, Fetcher, "fetcher"), (store, Store, "store"), (clock, Clock, "clock")):
             _checked(part, kind, setting)
-        self._source = source_of(
-            issuer, discovery=discovery_url, jwks=jwks_url, metadata=metadata_url, signers=metadata_signer, fetcher=self._fetcher
+        self._source = self._adapted(
+            source_of(issuer, discovery=discovery_url, jwks=jwks_url, metadata=metadata_url, signers=metadata_signer, fetcher=self._fetcher)
         )
         self.issuer = self._source.issuer
         self._clock = clock or SystemClock()
@@ -206,6 +206,12 @@ class KeySetClient:
     def __reduce__(self) -> NoReturn:
         """Refuse to be pickled: locks and threads do not travel."""
         raise TypeError("a KeySetClient cannot be pickled; build one in each process, or share keys through a store")
+
+    # For presets.
+
+    def _adapted(self, source: Source) -> Source:
+        """Return *source* as it is; a preset's client names what differs at its issuer."""
+        return source
 
     # For the validator.
 

@@ -198,11 +198,13 @@ class UnknownKey(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloudMismatch(KeyEvent):
-    """A key names another cloud than its document. Told by the Entra preset while it does not check clouds.
+    """The key that verified a token names another cloud than the configured one. Told while the Entra preset does not refuse such keys.
+
+    At most once a minute for each key.
 
     Attributes:
-        expected: Cloud of the discovery document.
-        actual: Cloud of the key.
+        expected: Cloud that is configured.
+        actual: Cloud that the key names.
     """
 
     expected: str

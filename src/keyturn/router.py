@@ -79,7 +79,7 @@ class IssuerRouter:
             raise ConfigurationError(f"expected a TokenValidator, got {quoted(validator)} (setting: validators)")
         self._max_bytes = min(LARGEST_TOKEN, max(self._max_bytes, validator.max_token_bytes))
         for issuer in validator.issuers:
-            name = self._route({"iss": issuer})
+            name = self._route({"iss": issuer, **(validator.dialect.route_claims if validator.dialect else {})})
             if name in self._validators:
                 raise ConfigurationError(f"two validators are for {quoted(name)}, expected one (setting: validators)")
             self._validators[name] = validator
@@ -100,10 +100,15 @@ class IssuerRouter:
         validator = self._validator_for(name)
         if validator is None:
             expected = " or ".join(quoted(known) for known in sorted(map(str, self._validators))[:_SHOWN])
+            # Nobody judges this token; whose tokens are expected here may still know what it is.
+            dialects = [known.dialect for known in self._validators.values() if known.dialect]
+            for dialect in dialects:
+                dialect.check_first(unverified.unverified_header, claims)
             raise InvalidIssuerError(
                 f"issuer is {quoted(claims['iss'])}, expected {expected} (setting: validators)",
                 claim="iss",
                 expected=expected,
                 actual=quoted(claims["iss"]),
+                hint=next((hint for dialect in dialects if (hint := dialect.hint_for_issuer(claims))), None),
             )
         return validator

@@ -9,15 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final, Literal, NamedTuple, cast
 
+from keyturn._clouds import CloudWatch
 from keyturn._core import claims as check
 from keyturn._core.jwk import SigningKey
+from keyturn._core.key_set import MOST_KEYS, KeySet
 from keyturn._core.policy import RolloverPolicy
 from keyturn._core.signatures import DEFAULT_ALGORITHMS
 from keyturn._core.token import UnverifiedToken, check_media_type, read_token
 from keyturn._inquiry import Inquiry
 from keyturn.client import KeySetClient
 from keyturn.clock import Clock, SystemClock
-from keyturn.errors import ConfigurationError, InvalidIssuerError, InvalidSignatureError, quoted
+from keyturn.dialect import Dialect
+from keyturn.errors import ConfigurationError, InvalidIssuerError, InvalidSignatureError, UnknownKeyError, quoted
 from keyturn.events import EventHandler
 from keyturn.fetching import Fetcher
 from keyturn.sources import KeySource
@@ -65,6 +68,7 @@ class TokenValidator:
         token_type: `"access"`, `"at+jwt"` (RFC 9068 in full) or `"id"` (OpenID Connect Core, section 2).
         required_claims: Claims that must be there. `"cnf"` says that you check what the token is bound to.
         max_token_bytes: Length above which a token is refused unread.
+        dialect: Where the issuer's tokens differ from the general rules, for issuers without a preset (`keyturn.issuers`).
         policy: The numbers of rollover, if *source* is an issuer.
         fetcher: Reads documents, if *source* is an issuer.
         store: What survives a restart, if *source* is an issuer.
@@ -78,6 +82,7 @@ class TokenValidator:
         client: Where the keys come from: `validator.client.revoke(...)`, `.refresh()`, `.status()`.
         issuers: The names that `iss` may have.
         max_token_bytes: Length above which a token is refused unread.
+        dialect: Where the issuer's tokens differ from the general rules, or None.
     """
 
     def __init__(
@@ -91,6 +96,7 @@ class TokenValidator:
         token_type: TokenType = "access",  # noqa: S107 - a kind of token, not a secret
         required_claims: Collection[str] = (),
         max_token_bytes: int = 16_384,
+        dialect: Dialect | None = None,
         policy: RolloverPolicy | None = None,
         fetcher: Fetcher | None = None,
         store: Store | None = None,
@@ -111,12 +117,16 @@ class TokenValidator:
         self._kind = _known_kind(token_type)
         self._token_type = token_type
         self._checks = _checks(token_type, self._audiences, _claim_names(required_claims))
+        if dialect is not None and not isinstance(dialect, Dialect):
+            raise ConfigurationError(f"dialect is {quoted(dialect)}, expected a Dialect (setting: dialect)")
+        self.dialect = dialect
         if clock is not None and not isinstance(clock, Clock):
             raise ConfigurationError(f"clock is {quoted(clock)}, expected a Clock (setting: clock)")
         self._wall: Callable[[], float] = (clock or getattr(source, "_clock", None) or SystemClock()).wall
         self._known_headers: dict[bytes, Mapping[str, Any]] = {}
         self._keys = source if isinstance(source, KeySetClient) else None
         self._keeper = None if self._keys is None else self._keys._keeper  # noqa: SLF001 - client and validator are one machine
+        self._clouds = None if dialect is None or dialect.cloud is None else CloudWatch(dialect.cloud, dialect.check_cloud, self._keeper)
 
     def validate(self, token: str, *, nonce: str | None = None) -> ValidatedToken:
         """Return *token*'s claims after every check has passed; waits for a refresh only if its key is not held.
@@ -159,17 +169,24 @@ class TokenValidator:
         unverified = read_token(token, algorithms=self._algorithms, max_bytes=self.max_token_bytes, known=known)
         if unverified.header_segment not in known:
             check_media_type(unverified.unverified_header, self._kind.media_types, self._kind.expected)
+        if self.dialect is not None:
+            self.dialect.check_first(unverified.unverified_header, unverified.unverified_claims)
         self._judge(unverified.unverified_claims, nonce)
         return unverified
 
     def _judge(self, claims: dict[str, Any], nonce: str | None) -> None:
         now = self._wall()
-        check.check_issuer(claims, self.issuers)
-        check.check_audience(claims, self._audiences)
+        if self.dialect is None:
+            check.check_issuer(claims, self.issuers)
+            check.check_audience(claims, self._audiences)
+        else:
+            self.dialect.check_names(claims, self.issuers, self._audiences)
         check.check_expiry(claims, now, self._leeway)
         check.check_start(claims, now, self._leeway)
         for each in self._checks:
             each(claims)
+        if self.dialect is not None:
+            self.dialect.check_claims(claims)
         if nonce is not None:
             if self._token_type != "id":  # noqa: S105 - a kind of token, not a secret
                 raise ConfigurationError('a nonce is compared for ID tokens alone (setting: token_type="id")')
@@ -191,13 +208,21 @@ class TokenValidator:
     def _look_up(self, unverified: UnverifiedToken, nonce: str | None) -> SigningKey:
         if self._keys is None:
             return _verified(unverified, self.client.keys_for(unverified.unverified_header))
-        inquiry = self._keys._find(self._keys._inquiry(unverified.unverified_header, _verifier(unverified)))  # noqa: SLF001
+        try:
+            inquiry = self._keys._find(self._keys._inquiry(unverified.unverified_header, _verifier(unverified)))  # noqa: SLF001
+        except UnknownKeyError as error:
+            self._explain(error, unverified)
+            raise
         return self._after_wait(unverified, nonce, inquiry)
 
     async def _look_up_async(self, unverified: UnverifiedToken, nonce: str | None) -> SigningKey:
         if self._keys is None:
             return _verified(unverified, await self.client.keys_for_async(unverified.unverified_header))
-        inquiry = await self._keys._find_async(self._keys._inquiry(unverified.unverified_header, _verifier(unverified)))  # noqa: SLF001
+        try:
+            inquiry = await self._keys._find_async(self._keys._inquiry(unverified.unverified_header, _verifier(unverified)))  # noqa: SLF001
+        except UnknownKeyError as error:
+            self._explain(error, unverified)
+            raise
         return self._after_wait(unverified, nonce, inquiry)
 
     def _after_wait(self, unverified: UnverifiedToken, nonce: str | None, inquiry: Inquiry) -> SigningKey:
@@ -210,6 +235,9 @@ class TokenValidator:
         if segment not in self._known_headers:
             self._remember(segment, header)
         issuer = claims["iss"]
+        if self.dialect is not None:
+            key = self._scoped(self.dialect, unverified, key)
+            return self.dialect.token(claims, header, key.thumbprint if key.kid is None else key.kid)
         if key.issuer is not None and key.issuer != issuer:
             raise InvalidIssuerError(
                 f"issuer is {quoted(issuer)}, but the key that verified the token is published for {quoted(key.issuer)} alone",
@@ -218,6 +246,36 @@ class TokenValidator:
                 actual=quoted(issuer),
             )
         return ValidatedToken(claims, header, key.thumbprint if key.kid is None else key.kid)
+
+    def _scoped(self, dialect: Dialect, unverified: UnverifiedToken, key: SigningKey) -> SigningKey:
+        """Return *key*, or the same material under another entry, that may vouch for this token; which entry stands first means nothing (R2).
+
+        Raises:
+            InvalidIssuerError: It was published for other issuers alone, or for another cloud.
+        """
+        claims = unverified.unverified_claims
+        fitting = key
+        if not dialect.is_for(key, claims, self.issuers):
+            snapshot = getattr(self.client, "snapshot", KeySet)()
+            held = snapshot.candidates(unverified.unverified_header, limit=MOST_KEYS).keys
+            found = next((other for other in held if other.thumbprint == key.thumbprint and dialect.is_for(other, claims, self.issuers)), None)
+            if found is None:
+                raise InvalidIssuerError(
+                    f"issuer is {quoted(claims['iss'])}, but the key that verified the token is published for {quoted(key.issuer)} alone",
+                    claim="iss",
+                    expected=quoted(key.issuer),
+                    actual=quoted(claims["iss"]),
+                )
+            fitting = found
+        if self._clouds is not None:
+            self._clouds.look(fitting, str(claims["iss"]), self._wall())
+        return fitting
+
+    def _explain(self, error: UnknownKeyError, unverified: UnverifiedToken) -> None:
+        """Put the hint of the dialect in the place of the general one, once the issuer was asked and publishes nothing of that name."""
+        asked = error.retry_after is None and self._keys is not None and self._keys.snapshot().why_not(unverified.unverified_header) is None
+        if self.dialect is not None and asked:
+            error.hint = self.dialect.hint_for_key(unverified.unverified_claims) or error.hint
 
     def _remember(self, segment: bytes, header: Mapping[str, Any]) -> None:
         """Spare the next token with the same header its parsing. Entered after a good signature, so that no attacker fills it.
