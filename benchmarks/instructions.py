@@ -43,7 +43,7 @@ def instructions(call: Callable[[], object]) -> int:
 def _counts(call: Callable[[], object]) -> list[int]:
     count = 0
 
-    def local(frame: FrameType, event: str, _: Any) -> Any:
+    def local(_: FrameType, event: str, __: Any) -> Any:
         nonlocal count
         count += event == "opcode"
         return local

@@ -99,7 +99,7 @@ def _read_quickly(data: bytes) -> dict[str, Any] | None:
     The proof: without a backslash quotation marks stand around strings and nowhere else, and a string is a value or the name of a
     member. So a name that occurs twice leaves more strings in the text than there are in what was read.
     """
-    if b"\\" in data or data.count(b"{") + data.count(b"[") > MAX_DEPTH:
+    if b"\\" in data or _may_be_deep(data):
         return None
     try:
         value = speed.read_json(data)
@@ -107,6 +107,20 @@ def _read_quickly(data: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return value if proven else None
+
+
+def _may_be_deep(data: bytes) -> bool:
+    """Return whether *data* has more opening brackets than may be nested."""
+    found = 0
+    for bracket in (b"{", b"["):
+        # Looked for one by one, since there are few: counting them reads every byte at a tenth of this speed.
+        place = data.find(bracket)
+        while place >= 0:
+            found += 1
+            if found > MAX_DEPTH:
+                return True
+            place = data.find(bracket, place + 1)
+    return False
 
 
 def _strings_in(value: dict[str, Any] | list[Any]) -> int:
