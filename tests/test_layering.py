@@ -54,7 +54,7 @@ PURE = {
     "email.utils.parsedate_to_datetime",
 }
 CORE_PACKAGES = {"cryptography", "jwt"}
-CORE_PACKAGES_OF = {"_core.federation_metadata": {"defusedxml"}}
+CORE_PACKAGES_OF = {"_core.strict_xml": {"defusedxml"}, "_core.metadata_signature": {"lxml", "signxml"}}
 IMPURE_CALLS = {"open", "print", "input", "exec", "eval", "__import__"}
 CLOCK_CALLS = {("datetime", "now"), ("datetime", "utcnow"), ("datetime", "today"), ("date", "today")}
 FROM_CLOCK = "Instant"
@@ -207,6 +207,7 @@ def test_the_layers_are_there() -> None:
         ("_core/a.py", "from email.utils import formatdate", "the core imports email.utils.formatdate"),
         ("_core/a.py", "import httpx", "the core imports httpx"),
         ("_core/a.py", "import defusedxml", "the core imports defusedxml"),
+        ("_core/strict_xml.py", "import lxml.etree", "the core imports lxml.etree"),
         ("_core/a.py", "from keyturn.clock import real_seconds", "the core takes real_seconds from clock"),
         ("_core/a.py", "from keyturn.clock import Instant, read", "the core takes read from clock"),
         ("_core/a.py", "from keyturn import clock", "the core takes clock from clock"),
@@ -234,7 +235,8 @@ def test_a_fault_is_found(tmp_path: Path, file: str, line: str, fault: str) -> N
         ("_core/a.py", "import json\nfrom collections.abc import Mapping\nfrom urllib.parse import urlsplit"),
         ("_core/a.py", "from keyturn.clock import Instant\nfrom .b import name\nfrom cryptography import x509\nimport jwt.algorithms"),
         ("_core/a.py", "from . import b\nfrom .b import name\nfrom datetime import UTC, datetime\nwhen = datetime.fromtimestamp(0, UTC)"),
-        ("_core/federation_metadata.py", "import defusedxml.ElementTree"),
+        ("_core/strict_xml.py", "import defusedxml.ElementTree"),
+        ("_core/metadata_signature.py", "import signxml\nfrom lxml import etree"),
         ("fetching.py", "import time\nimport httpx\nfrom keyturn._core.a import name"),
         ("client.py", "from keyturn._flight import Flight\nfrom keyturn.status import KeySetStatus\nimport threading"),
         ("_flight.py", "from keyturn.fetching import Fetcher"),

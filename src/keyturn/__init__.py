@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from keyturn._core.discovery import DiscoveryDocument
+    from keyturn._core.federation_metadata import FederationMetadataDocument, MetadataRole
     from keyturn._core.jwk import CertificateDates, SigningKey
     from keyturn._core.key_set import Candidates, Handle, KeySet, KeySetDifference, SkippedKey
     from keyturn._core.location import Reach
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "keyturn._core.discovery": ("DiscoveryDocument",),
+    "keyturn._core.federation_metadata": ("FederationMetadataDocument", "MetadataRole"),
     "keyturn._core.jwk": ("CertificateDates", "SigningKey"),
     "keyturn._core.key_set": ("Candidates", "Handle", "KeySet", "KeySetDifference", "SkippedKey"),
     "keyturn._core.location": ("Reach",),
@@ -165,6 +167,7 @@ __all__ = [
     "Event",
     "EventHandler",
     "ExpiredTokenError",
+    "FederationMetadataDocument",
     "FetchError",
     "FetchFailed",
     "FetchSucceeded",
@@ -201,6 +204,7 @@ __all__ = [
     "Lease",
     "MalformedTokenError",
     "MemoryStore",
+    "MetadataRole",
     "MissingClaimError",
     "NotYetValidError",
     "Reach",

@@ -112,9 +112,13 @@ class Delivery:
 
 
 def _log(event: Event) -> None:
-    level = logging.WARNING if isinstance(event, _WARNINGS) or (isinstance(event, KeySetChanged) and event.nothing_in_common) else logging.INFO
+    level = logging.WARNING if isinstance(event, _WARNINGS) or _is_odd(event) else logging.INFO
     if logger.isEnabledFor(level):
         logger.log(level, "%s %s", type(event).__name__, _line(event))
+
+
+def _is_odd(event: Event) -> bool:
+    return isinstance(event, KeySetChanged) and bool(event.nothing_in_common or event.ambiguous or event.exposed)
 
 
 def _line(event: Event) -> str:

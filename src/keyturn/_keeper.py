@@ -245,7 +245,9 @@ class Keeper:
             elif isinstance(decision, Serve) and decision.refresh is not None:
                 # When tokens look again stays as it is: a look at readiness tells nobody of stale keys, and reads no store.
                 self._begin(step, decision.refresh, None, awaited=False)
-            again = look_again(self.state, self.policy, step.now, LOOK_AT_LEAST_EVERY)
+            # What is to be done after a refresh is known at its end alone, so until then it is looked for every second.
+            at_most = 1.0 if self.state.attempt is not None else LOOK_AT_LEAST_EVERY
+            again = look_again(self.state, self.policy, step.now, at_most)
             return max(1.0, min(again.monotonic - step.now.monotonic, again.wall - step.now.wall))
 
     def launch(self, flight: Flight) -> None:

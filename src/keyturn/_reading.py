@@ -6,12 +6,15 @@ Rules of this file:
 2. A discovery document that cannot be *fetched* leaves the last good `jwks_uri` in use and stays due; one whose *content* is wrong
    fails the whole refresh, because an issuer that is not the one we know may not name keys.
 3. A `jwks_uri` is judged by where its document was reached (`_core/location.py`).
+4. What a document is follows from the configuration and never from its content: a key set and federation metadata have each their own
+   source, and a body of one is never read as the other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from keyturn._core.discovery import DiscoveryDocument, discovery_url
 from keyturn._core.freshness import freshness
@@ -27,6 +30,7 @@ _HEADERS: Mapping[str, str] = {
     "Cache-Control": "no-cache",
     "Accept": "application/json, application/jwk-set+json;q=0.9, */*;q=0.1",
 }
+_METADATA_HEADERS: Mapping[str, str] = {**_HEADERS, "Accept": "application/samlmetadata+xml, application/xml;q=0.9, text/xml;q=0.9, */*;q=0.1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +40,21 @@ class Source:
     Attributes:
         issuer: The configured issuer.
         location: The configured location, or the one derived from the issuer.
-        direct: Whether *location* is the key set itself.
+        direct: Whether *location* is the document with the keys itself.
+        metadata: Whether that document is federation metadata and no key set.
+        signers: SHA-256 thumbprints of certificates one of which must have signed the federation metadata; none asks for no signature.
     """
 
     issuer: str
     location: str
     direct: bool
+    metadata: bool = False
+    signers: frozenset[str] = frozenset()
+
+    @property
+    def kind(self) -> Literal["jwks", "metadata"]:
+        """What the document with the keys is."""
+        return "metadata" if self.metadata else "jwks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +105,22 @@ class ReadError(Exception):
         self.error = error
 
 
-def source_of(issuer: object, *, discovery: object, jwks: object, fetcher: Fetcher) -> Source:
+def source_of(issuer: object, *, discovery: object, jwks: object, fetcher: Fetcher, metadata: object = None, signers: object = ()) -> Source:
     """Return where the keys are, after a check of the settings that opens nothing.
 
     Raises:
-        ConfigurationError: Two locations, or one that cannot be used.
+        ConfigurationError: Two locations, or a setting that cannot be used.
     """
     if not isinstance(issuer, str) or not issuer.strip():
         raise ConfigurationError(f'expected the issuer as text, for example "https://login.example.com", got {quoted(issuer)} (setting: issuer)')
-    if discovery is not None and jwks is not None:
-        raise ConfigurationError("discovery_url and jwks_url are both given, expected at most one (settings: discovery_url, jwks_url)")
+    given = [name for name, url in (("discovery_url", discovery), ("jwks_url", jwks), ("metadata_url", metadata)) if url is not None]
+    if len(given) > 1:
+        raise ConfigurationError(f"{' and '.join(given)} are given, expected at most one of them (settings: {', '.join(given)})")
+    if metadata is not None:
+        _check(fetcher, metadata, "metadata_url")
+        return metadata_source(issuer, str(metadata), signers)
+    if signers:
+        raise ConfigurationError("metadata_signer is given without the metadata that it is for (settings: metadata_signer, metadata_url)")
     if jwks is not None:
         _check(fetcher, jwks, "jwks_url")
         return Source(issuer, str(jwks), direct=True)
@@ -110,6 +129,18 @@ def source_of(issuer: object, *, discovery: object, jwks: object, fetcher: Fetch
         return Source(issuer, str(discovery), direct=False)
     _check(fetcher, issuer, "issuer")
     return Source(issuer, discovery_url(issuer), direct=False)
+
+
+def metadata_source(issuer: str, location: str, signers: object) -> Source:
+    """Return the source of an issuer whose keys stand in federation metadata.
+
+    Raises:
+        ConfigurationError: *signers* cannot be used.
+    """
+    # Loaded here and not with the first document: an import on the refresh thread would hang in a child that was forked meanwhile.
+    from keyturn._core.federation_metadata import pinned_signers  # noqa: PLC0415 - loads an XML parser, which few need
+
+    return Source(issuer, location, direct=True, metadata=True, signers=pinned_signers(signers))
 
 
 def _check(fetcher: Fetcher, url: object, setting: str) -> None:
@@ -122,7 +153,32 @@ def _check(fetcher: Fetcher, url: object, setting: str) -> None:
         check_configured(url, setting=setting)
 
 
-def read_documents(source: Source, fetcher: Fetcher, policy: RolloverPolicy, *, known: Place | None, discovery: bool, deadline: Deadline) -> Reading:
+def keys_of(source: Source, body: bytes, *, content_type: str = "", max_keys: int, now: float) -> tuple[KeySet, float | None]:
+    """Return the keys of a document, and the seconds for which it asks to be kept, or None.
+
+    Args:
+        source: Whose document it is, and what it must be.
+        body: The document.
+        content_type: Content-Type that came with it.
+        max_keys: Keys above which it is refused.
+        now: Seconds since the epoch when it was asked for.
+
+    Raises:
+        InvalidKeySetError: It is not what it must be, or holds no usable key.
+    """
+    if not source.metadata:
+        return KeySet.from_jwks(body, content_type=content_type, max_keys=max_keys, issuer=source.issuer), None
+    from keyturn._core.federation_metadata import FederationMetadataDocument  # noqa: PLC0415 - loads an XML parser, which few need
+
+    found = FederationMetadataDocument.parse(
+        body, entity_ids=source.issuer, now=now, content_type=content_type, max_keys=max_keys, signers=source.signers
+    )
+    return found.keys, found.cache_duration
+
+
+def read_documents(
+    source: Source, fetcher: Fetcher, policy: RolloverPolicy, *, known: Place | None, discovery: bool, deadline: Deadline, now: float
+) -> Reading:
     """Read what is due.
 
     Args:
@@ -132,21 +188,22 @@ def read_documents(source: Source, fetcher: Fetcher, policy: RolloverPolicy, *, 
         known: Where the key set was found last, or None.
         discovery: Whether the discovery document is due.
         deadline: When everything must be over.
+        now: Seconds since the epoch.
 
     Raises:
         ReadError: A document could not be fetched, or is not what it should be.
     """
     if source.direct:
-        return _key_set(source, Place(source.location), fetcher, policy, deadline, discovery_due=False)
+        return _key_set(source, Place(source.location), fetcher, policy, deadline, now=now, discovery_due=False)
     if known is not None and not discovery:
-        return _key_set(source, known, fetcher, policy, deadline, discovery_due=False)
+        return _key_set(source, known, fetcher, policy, deadline, now=now, discovery_due=False)
     try:
         place = _discovered(source, fetcher, policy, deadline)
     except ReadError as failed:
         if known is None or not isinstance(failed.error, FetchError):
             raise
-        return _key_set(source, known, fetcher, policy, deadline, discovery_due=True)
-    return _key_set(source, place, fetcher, policy, deadline, discovery_due=False)
+        return _key_set(source, known, fetcher, policy, deadline, now=now, discovery_due=True)
+    return _key_set(source, place, fetcher, policy, deadline, now=now, discovery_due=False)
 
 
 def _discovered(source: Source, fetcher: Fetcher, policy: RolloverPolicy, deadline: Deadline) -> Place:
@@ -167,14 +224,18 @@ def _reach(location: str, address: str | None) -> Reach:
     return reach_of(str(known)) if known else Reach.PUBLIC
 
 
-def _key_set(source: Source, place: Place, fetcher: Fetcher, policy: RolloverPolicy, deadline: Deadline, *, discovery_due: bool) -> Reading:
+def _key_set(
+    source: Source, place: Place, fetcher: Fetcher, policy: RolloverPolicy, deadline: Deadline, *, now: float, discovery_due: bool
+) -> Reading:
     try:
-        answer = _fetched(fetcher if place.reach is None else _within(fetcher, place, place.reach), place.url, policy, deadline)
+        reached = fetcher if place.reach is None else _within(fetcher, place, place.reach)
+        answer = _fetched(reached, place.url, policy, deadline, _METADATA_HEADERS if source.metadata else _HEADERS)
         content_type = answer.headers.get("content-type", "")
-        keys = KeySet.from_jwks(answer.body, content_type=content_type, max_keys=policy.max_keys, issuer=source.issuer)
+        keys, max_age = keys_of(source, answer.body, content_type=content_type, max_keys=policy.max_keys, now=now)
     except KeysUnavailableError as error:
         raise ReadError(place.url, error) from None
-    return Reading(keys, answer.body, place, discovery_due, freshness(answer.headers), answer.status)
+    hints = [seconds for seconds in (freshness(answer.headers), max_age) if seconds is not None]
+    return Reading(keys, answer.body, place, discovery_due, min(hints, default=None), answer.status)
 
 
 def _within(fetcher: Fetcher, place: Place, reach: Reach) -> Fetcher:
@@ -188,12 +249,12 @@ def _within(fetcher: Fetcher, place: Place, reach: Reach) -> Fetcher:
     return fetcher
 
 
-def _fetched(fetcher: Fetcher, url: str, policy: RolloverPolicy, deadline: Deadline) -> FetchedDocument:
+def _fetched(fetcher: Fetcher, url: str, policy: RolloverPolicy, deadline: Deadline, headers: Mapping[str, str] = _HEADERS) -> FetchedDocument:
     left = deadline.left()
     if not left:
         raise FetchError(f"{quoted(url)} was not asked: the deadline of {policy.deadline:g} s is over (setting: deadline)")
     try:
-        answer = fetcher.fetch(url, headers=_HEADERS, max_bytes=policy.max_document_bytes, deadline=left)
+        answer = fetcher.fetch(url, headers=headers, max_bytes=policy.max_document_bytes, deadline=left)
     except KeysUnavailableError:
         raise
     except Exception as error:

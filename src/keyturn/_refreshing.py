@@ -4,7 +4,8 @@ Rules of this file:
 
 1. The refresh thread waits and decides; I/O happens on threads that may be left behind (`_threads.py`).
 2. Revocations are read before any key is taken into force, so that a restart cannot serve a revoked key while the store answers.
-3. Of several processes with one store, the holder of the lease asks the issuer and the others wait for what it publishes.
+3. Of several processes with one store, the holder of the lease asks the issuer and the others wait for what it publishes. Who waited
+   for a whole refresh in vain does not wait again: a store that never grants a lease must not keep the issuer's answer from anybody.
 4. Whatever happens, the flight is settled: nobody waits for a thread that has ended.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import threading
 
+from keyturn._core.key_set import storable
 from keyturn._core.revocation import Revocation
 from keyturn._core.state import Answer, Failure
 from keyturn._flight import Flight
@@ -39,6 +41,12 @@ class Refreshing:
         self._calls = BoundedCalls()
         self._place: Place | None = None
         self._discovery_due = True
+        self._waited_in_vain = False
+
+    @property
+    def has_store(self) -> bool:
+        """Whether anything survives a restart."""
+        return self._store is not None
 
     def renewed(self) -> Refreshing:
         """Return the same with locks and threads of its own, for the child of a fork."""
@@ -64,6 +72,11 @@ class Refreshing:
         """Take in what other processes revoked; runs on a thread of its own."""
         if self._store is not None:
             self._store.take_revocations(keeper)
+
+    def take_revocations_now(self, keeper: Keeper) -> None:
+        """Take in what other processes revoked, before an operator takes something back; runs on a thread of its own."""
+        if self._store is not None:
+            self._store.take_revocations_now(keeper, keeper.policy.deadline)
 
     def _run(self, keeper: Keeper, flight: Flight) -> None:
         try:
@@ -94,10 +107,10 @@ class Refreshing:
         self._store.take_revocations(keeper)
         if self._from_store(self._store, keeper, flight, waited=False):
             return
-        lease = self._leased(self._store, keeper, flight)
+        lease, waited = self._leased(self._store, keeper, flight)
         try:
-            # Between the look into the store and the lease another process may have published what we want.
-            if not flight.latch.is_set and not (lease is not None and self._from_store(self._store, keeper, flight, waited=False)):
+            # Between the last look into the store and the lease another process may have published what we want.
+            if not flight.latch.is_set and not (lease is not None and self._from_store(self._store, keeper, flight, waited=waited)):
                 snapshot = self._from_issuer(keeper, flight)
                 if lease is not None:
                     self._store.publish(keeper, snapshot, lease)
@@ -119,15 +132,25 @@ class Refreshing:
         keeper.settle(flight, answer, (told,))
         return True
 
-    def _leased(self, store: SharedStore, keeper: Keeper, flight: Flight) -> Lease | None:
-        """Return the right to ask the issuer, or None if there is nobody to ask for it, or if another process answered."""
+    def _leased(self, store: SharedStore, keeper: Keeper, flight: Flight) -> tuple[Lease | None, bool]:
+        """Return the right to ask the issuer, and whether it was waited for.
+
+        It is None if there is nobody to ask for it, if another process answered, or if it was waited for in vain before.
+        """
+        waited = False
         while True:
             answer = store.lease(keeper)
             if answer is None or answer[0] is not None:
-                return answer and answer[0]
+                self._waited_in_vain = False
+                return answer and answer[0], waited
+            waited = True
             if self._from_store(store, keeper, flight, waited=True):
-                return None
+                self._waited_in_vain = False
+                return None, True
+            if self._waited_in_vain:
+                return None, True
             if flight.deadline.left() < 4 * _POLL:
+                self._waited_in_vain = True
                 raise ReadError(self.source.location, FetchError("another process has the lease of the store, and published nothing in time"))
             threading.Event().wait(_POLL)
 
@@ -139,7 +162,9 @@ class Refreshing:
         def call() -> Reading:
             # The fetch ends a little before its callers do, so that its own error reaches them and not a time-out.
             deadline = Deadline(max(0.0, flight.deadline.left() - margin))
-            return read_documents(self.source, self._fetcher, keeper.policy, known=self._place, discovery=discovery, deadline=deadline)
+            return read_documents(
+                self.source, self._fetcher, keeper.policy, known=self._place, discovery=discovery, deadline=deadline, now=asked_at.wall
+            )
 
         reading = self._calls.run(lambda: keeper.inside.run(call), max(0.0, flight.deadline.left() - margin / 2), f"keyturn-fetch-{flight.number}")
         self._place, self._discovery_due = reading.place, reading.discovery_due
@@ -154,7 +179,7 @@ class Refreshing:
             location=self.source.location,
             keys_url=reading.place.url,
             asked_at=asked_at.wall,
-            body=reading.body,
+            body=storable(reading.body),
             max_age=reading.max_age,
         )
 

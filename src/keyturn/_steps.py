@@ -18,11 +18,18 @@ if TYPE_CHECKING:
 
 
 class Process:
-    """What belongs to one process and must not be inherited by its child."""
+    """What belongs to one process and must not be inherited by its child.
+
+    Attributes:
+        lock: Held to decide and to assign.
+        flight: The refresh that is running, or None.
+        steps: Stays under the lock whose orders are not all carried out, so that a test can wait for them.
+    """
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.flight: Flight | None = None
+        self.steps: set[Step] = set()
 
 
 class Step:
@@ -44,13 +51,17 @@ class Step:
         return self._now
 
     def __enter__(self) -> Self:
+        self.process.steps.add(self)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        self._keeper.deliver.queue(self.events)
-        for flight in self.settled:
-            flight.latch.set()
-        for flight in self.launches:
-            self._keeper.launch(flight)
-        if self.events:
-            self._keeper.deliver(())
+        try:
+            self._keeper.deliver.queue(self.events)
+            for flight in self.settled:
+                flight.latch.set()
+            for flight in self.launches:
+                self._keeper.launch(flight)
+            if self.events:
+                self._keeper.deliver(())
+        finally:
+            self.process.steps.discard(self)

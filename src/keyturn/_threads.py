@@ -8,6 +8,7 @@ from __future__ import annotations
 import _thread
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import Context, copy_context
 from typing import Any, Generic, TypeVar
 
@@ -108,7 +109,10 @@ class BoundedCalls:
             AbandonedError: It was not over in time, or too many earlier ones still are not.
             ThreadEndedError: It ended its thread.
         """
-        self._abandoned = [left for left in self._abandoned if not left.done.is_set]
+        for over in [left for left in self._abandoned if left.done.is_set]:
+            # One by one: another thread may add to the list meanwhile, or take the same one out.
+            with suppress(ValueError):
+                self._abandoned.remove(over)
         if len(self._abandoned) >= MOST_ABANDONED:
             raise AbandonedError(f"{len(self._abandoned)} earlier calls are still stuck")
         task = _Call(call)

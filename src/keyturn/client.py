@@ -52,6 +52,10 @@ class KeySetClient:
         issuer: The issuer, compared character by character. An https URL, unless a location is given: then it is a name.
         discovery_url: Where the discovery document stands, if not where the issuer says (OpenID Connect Discovery, section 4).
         jwks_url: Where the key set stands, if no discovery document is to be read.
+        metadata_url: Where the issuer's federation metadata stands, if that is where its keys are published (SAML, WS-Federation); the
+            issuer is then the entityID.
+        metadata_signer: SHA-256 thumbprint of the certificate that must have signed the federation metadata, or several of which one must
+            have; nobody unless given. Needs `keyturn[saml]`.
         policy: The numbers of rollover.
         fetcher: Reads documents; `HttpxFetcher()` unless given.
         store: What survives a restart, or None.
@@ -73,6 +77,8 @@ class KeySetClient:
         *,
         discovery_url: str | None = None,
         jwks_url: str | None = None,
+        metadata_url: str | None = None,
+        metadata_signer: str | Iterable[str] = (),
         policy: RolloverPolicy | None = None,
         fetcher: Fetcher | None = None,
         store: Store | None = None,
@@ -84,7 +90,9 @@ class KeySetClient:
         self._fetcher = HttpxFetcher(connect_timeout=self.policy.connect_timeout) if fetcher is None else fetcher
         for part, kind, setting in ((self._fetcher, Fetcher, "fetcher"), (store, Store, "store"), (clock, Clock, "clock")):
             _checked(part, kind, setting)
-        self._source = source_of(issuer, discovery=discovery_url, jwks=jwks_url, fetcher=self._fetcher)
+        self._source = source_of(
+            issuer, discovery=discovery_url, jwks=jwks_url, metadata=metadata_url, signers=metadata_signer, fetcher=self._fetcher
+        )
         self.issuer = self._source.issuer
         self._clock = clock or SystemClock()
         self._refreshing = Refreshing(self._source, self._fetcher, store)
@@ -167,7 +175,7 @@ class KeySetClient:
         self._record(self._keeper.change(lambda state, now: revoke(state, now, kid=kid, thumbprint=thumbprint)))
 
     def reinstate(self, *, kid: str | None = None, thumbprint: str | None = None) -> None:
-        """Take a revocation back (R11).
+        """Take a revocation back (R11), one that another process recorded in the store too: that is read first.
 
         Args:
             kid: Every key that was revoked under this kid, and the kid itself.
@@ -177,6 +185,9 @@ class KeySetClient:
             ConfigurationError: Not exactly one of them, or not a thumbprint.
         """
         kid, thumbprint = _one_name(kid, thumbprint)
+        if self._refreshing.has_store:
+            # What nobody here knows of could not be taken back, and would be taken in with the next look.
+            self._run_errand(lambda: self._refreshing.take_revocations_now(self._keeper), "keyturn-store-look", wait=self.policy.deadline)
         self._record(self._keeper.change(lambda state, now: reinstate(state, now, kid=kid, thumbprint=thumbprint)))
 
     def keep_fresh(self) -> KeepFresh:
@@ -297,7 +308,9 @@ class KeySetClient:
 
     def _is_idle(self) -> bool:
         """Return whether no thread of this client is at work, `keep_fresh()` apart; for tests, which must not guess."""
-        return self._keeper._process().flight is None and not self._errands and self._keeper.deliver.is_idle()  # noqa: SLF001
+        process = self._keeper._process()  # noqa: SLF001
+        # In this order: whoever ends a refresh is still in a step until it has queued what it tells.
+        return process.flight is None and not process.steps and not self._errands and self._keeper.deliver.is_idle()
 
     def _held_for(self, header: Mapping[str, Any]) -> tuple[SigningKey, ...]:
         if not isinstance(header, Mapping):

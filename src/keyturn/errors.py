@@ -58,6 +58,9 @@ def _plain(value: object) -> str:
 
 
 def _escaped(text: str) -> str:
+    if text.isprintable() and '"' not in text and "\\" not in text:
+        # Nearly always: every refusal shows such texts, and whoever sends junk pays less for a token than we would for each character.
+        return text
     return "".join(c if c.isprintable() and c not in '"\\' else f"\\{c}" if c in '"\\' else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -93,6 +93,7 @@ class KeySetChanged(Event):
         removed: Keys that only the previous answer held.
         replaced: Added keys that took over the kid of a removed one.
         skipped: (kid, reason) of published entries that cannot be used.
+        exposed: Kids of those that publish secret key material, which their issuer must replace at once.
         ambiguous: Kids that name several keys of one kind; each is tried.
         nothing_in_common: Whether old and new answer share no key (R12).
     """
@@ -102,6 +103,7 @@ class KeySetChanged(Event):
     removed: tuple[KeyName, ...]
     replaced: tuple[KeyName, ...]
     skipped: tuple[tuple[str | None, str], ...]
+    exposed: tuple[str | None, ...] = ()
     ambiguous: tuple[str, ...]
     nothing_in_common: bool
 

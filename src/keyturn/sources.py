@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from keyturn._core.jwk import SigningKey
-from keyturn._core.key_set import MOST_CANDIDATES, KeySet
+from keyturn._core.key_set import MOST_CANDIDATES, MOST_KEYS, KeySet
 from keyturn._core.signatures import ALGORITHMS
 from keyturn._core.token import check_header
+from keyturn._reading import keys_of, metadata_source
+from keyturn.clock import SystemClock
 from keyturn.errors import ConfigurationError, MalformedTokenError, UnknownKeyError, quoted
 from keyturn.status import KeySetStatus, fixed_status
 
@@ -41,15 +43,14 @@ class KeySource(Protocol):
 class StaticKeySet:
     """Fixed keys: for tests, for a trust that is installed by hand, for one-off checks.
 
-    Nothing is fetched and nothing rolls over: whoever uses it replaces it when the issuer rotates. The validator over it needs
-    `issuer=`, because a key set does not say whose it is.
+    Nothing is fetched and nothing rolls over: whoever uses it replaces it when the issuer rotates. The validator over a key set needs
+    `issuer=`, because a key set does not say whose it is; federation metadata does.
     """
 
-    issuer = ""
-
-    def __init__(self, keys: KeySet, location: str = "memory") -> None:
+    def __init__(self, keys: KeySet, location: str = "memory", *, issuer: str = "") -> None:
         self._keys = keys
         self._location = location
+        self.issuer = issuer
 
     @classmethod
     def from_jwks(cls, document: bytes | str | Mapping[str, Any]) -> StaticKeySet:
@@ -74,6 +75,23 @@ class StaticKeySet:
             reason = getattr(error, "strerror", None) or type(error).__name__
             raise ConfigurationError(f"cannot read the key set in {quoted(str(path))}: {reason} (setting: path)") from error
         return cls(KeySet.from_jwks(document), os.fspath(path))
+
+    @classmethod
+    def from_metadata(cls, document: bytes, *, issuer: str, signers: str | Collection[str] = ()) -> StaticKeySet:
+        """Read federation metadata (SAML V2.0 Metadata; WS-Federation 1.2, section 3).
+
+        Args:
+            document: The document.
+            issuer: The entityID that it must have.
+            signers: SHA-256 thumbprint of the certificate that must have signed it, or several of which one must have. Needs `keyturn[saml]`.
+
+        Raises:
+            ConfigurationError: *signers* cannot be used.
+            InvalidKeySetError: Not such a document, of another issuer, not valid any more, not signed as asked, or no usable key.
+        """
+        source = metadata_source(issuer, "memory", signers)
+        keys, _ = keys_of(source, document, max_keys=MOST_KEYS, now=SystemClock().wall())
+        return cls(keys, issuer=issuer)
 
     def keys_for(self, header: Mapping[str, Any]) -> tuple[SigningKey, ...]:
         """Return the keys that fit *header*.

@@ -12,13 +12,14 @@ import asyncio
 import functools
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import trio
 
 from keyturn import KeySetClient, TokenValidator
 from keyturn.client import _alive
 from keyturn.clock import Deadline
+from keyturn.fetching import FetchedDocument
 from keyturn.testing import FakeClock, FakeIssuer
 
 PATIENCE = 20.0
@@ -81,6 +82,37 @@ class World:
         self.issuer.publish(kid)
         self.issuer.promote(kid)
         return self.issuer.token()
+
+
+class Scripted:
+    """A fetcher that does what a test says before it reads the issuer."""
+
+    def __init__(self, issuer: FakeIssuer, before: Callable[[], object]) -> None:
+        self.before = before
+        self._inner = issuer.fetcher()
+
+    def fetch(self, url: str, **limits: Any) -> FetchedDocument:
+        """Do it, then read *url*."""
+        self.before()
+        return self._inner.fetch(url, **limits)
+
+
+def scripted(before: Callable[[], object], **settings: Any) -> tuple[World, Scripted]:
+    """Return a world whose fetcher calls *before* first."""
+    issuer = FakeIssuer()
+    fetcher = Scripted(issuer, before)
+    world = World(fetcher=fetcher, **settings)
+    fetcher._inner = world.issuer.fetcher()
+    return world, fetcher
+
+
+def raiser(error: BaseException) -> Callable[[], NoReturn]:
+    """Return a function that raises *error*."""
+
+    def throw() -> NoReturn:
+        raise error
+
+    return throw
 
 
 class Calls:

@@ -1,15 +1,14 @@
-"""One suite over three drivers: how callers share a refresh, wait for it, and leave it (R4, R7, R8; F62-F64, F68, F78)."""
+"""One suite over three drivers: how callers share a refresh and wait for it (R4, R7, R8)."""
 
 from __future__ import annotations
 
-import signal
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pytest
-from tests.contract.drivers import CANCELLED, DRIVERS, LOOPS, PATIENCE, Driver, Threads, World, quiet, run, until, waiting
+from tests.contract.drivers import DRIVERS, LOOPS, PATIENCE, Driver, Threads, World, quiet, run, until, waiting
 
 from keyturn import FetchError, KeysUnavailableError, KeyturnError, RolloverPolicy, UnknownKeyError, ValidatedToken
 
@@ -208,87 +207,6 @@ class TestHeldKeys:
             gate.open()
             assert accepted(calls.done())
             assert accepted([run(driver, world.validator, token)])
-
-
-class TestLeaving:
-    """Who leaves a wait ends nobody else's (F62-F64, F78)."""
-
-    def test_cancelled_waiter_ends_alone(self, loop: Driver) -> None:
-        """The one who ordered the refresh is cancelled, and another; the rest get their answer from the same request."""
-        world = World()
-        with world.issuer.gate() as gate:
-            calls = loop.start(world.validator, [world.issuer.token()] * 10)
-            waiting(world.client, 10)
-            calls.cancel(0)
-            calls.cancel(7)
-            until(lambda: calls.outcomes[0] == calls.outcomes[7] == CANCELLED, "both cancellations")
-            assert gate.wait_for_arrival(PATIENCE)
-            gate.open()
-            outcomes = calls.done()
-        assert accepted([outcome for number, outcome in enumerate(outcomes) if number not in {0, 7}])
-        world.issuer.fetches.expect(discovery=1, jwks=1)
-
-    def test_cancelled_waiter_leaves_its_place(self, loop: Driver) -> None:
-        """A cancelled caller counts no more against `max_waiting` (R4)."""
-        world = World(policy=RolloverPolicy(max_waiting=1)).warm()
-        token = world.roll()
-        with world.issuer.gate() as gate:
-            first = loop.start(world.validator, [token])
-            waiting(world.client, 1)
-            first.cancel(0)
-            assert first.done() == [CANCELLED]
-            second = loop.start(world.validator, [token])
-            waiting(world.client, 1)
-            gate.open()
-            assert accepted(second.done())
-
-    def test_result_is_kept_although_everybody_left(self, loop: Driver) -> None:
-        """All waiters are cancelled: the refresh goes on, and the next caller finds its result (F63)."""
-        world = World()
-        with world.issuer.gate() as gate:
-            calls = loop.start(world.validator, [world.issuer.token()] * 3)
-            waiting(world.client, 3)
-            for number in range(3):
-                calls.cancel(number)
-            assert calls.done() == [CANCELLED] * 3
-            gate.open()
-            until(lambda: world.client.snapshot().keys, "the key set")
-        assert accepted([run(loop, world.validator, world.issuer.token())])
-        world.issuer.fetches.expect(discovery=1, jwks=1)
-
-    def test_interrupt_ends_the_wait_of_its_thread_alone(self) -> None:
-        """An exception out of a signal handler leaves the waiting main thread; others and the refresh go on (F78)."""
-        world = World()
-        main = threading.main_thread().ident
-        assert main is not None
-
-        def interrupt() -> None:
-            waiting(world.client, 2)
-            signal.pthread_kill(main, signal.SIGUSR1)
-
-        def handler(number: int, frame: object) -> None:
-            raise InterruptedByTestError
-
-        previous = signal.signal(signal.SIGUSR1, handler)
-        try:
-            with world.issuer.gate() as gate:
-                other = Threads().start(world.validator, [world.issuer.token()])
-                helper = threading.Thread(target=interrupt, daemon=True)
-                helper.start()
-                with pytest.raises(InterruptedByTestError):
-                    world.validator.validate(world.issuer.token())
-                helper.join(PATIENCE)
-                assert other.outcomes == [None]
-                gate.open()
-                assert accepted(other.done())
-        finally:
-            signal.signal(signal.SIGUSR1, previous)
-        assert world.validator.validate(world.issuer.token()).subject == "alice"
-        world.issuer.fetches.expect(discovery=1, jwks=1)
-
-
-class InterruptedByTestError(BaseException):
-    """What a worker's time limit throws into a request."""
 
 
 class TestBounds:

@@ -1,25 +1,25 @@
-"""What a client makes of faults around it: fetchers, handlers, refused threads, interrupts, ends of loops (F65, F67, F68, F77, F78)."""
+"""What a client leaves behind, what operators ask of it, how it is warned about, and its refresher (traps 20, 21, 27; U9, U35).
+
+Its faults at run time (F62-F78) stand with the fault matrix.
+"""
 
 from __future__ import annotations
 
-import _thread
 import asyncio
 import contextvars
 import gc
 import logging
 import threading
 import weakref
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import pytest
 import trio
-from tests.contract.drivers import AUDIENCE, DRIVERS, PATIENCE, Asyncio, Calls, Driver, Threads, World, quiet, run, until, waiting
+from tests.contract.drivers import AUDIENCE, PATIENCE, Threads, World, quiet, run, scripted, until
 
 from keyturn import Event, FetchError, KeySetClient, KeysUnavailableError, RolloverPolicy, TokenValidator, UnknownKeyError, ValidatedToken
-from keyturn import _keeper as keeper_module
-from keyturn.events import FetchFailed, FetchSucceeded, StaleKeysServed, UnknownKey
-from keyturn.fetching import FetchedDocument
+from keyturn.events import FetchFailed, StaleKeysServed
 from keyturn.testing import FakeIssuer
 
 LOOPS: dict[str, Callable[..., Any]] = {"asyncio": lambda call, *args: asyncio.run(call(*args)), "trio": trio.run}
@@ -39,136 +39,8 @@ def on_loop(request: pytest.FixtureRequest) -> Callable[..., Any]:
     return LOOPS[request.param]
 
 
-@pytest.fixture(params=DRIVERS)
-def driver(request: pytest.FixtureRequest) -> Driver:
-    """Each way to call."""
-    return DRIVERS[request.param]
-
-
-class Scripted:
-    """A fetcher that does what a test says before it reads the issuer."""
-
-    def __init__(self, issuer: FakeIssuer, before: Callable[[], object]) -> None:
-        self.before = before
-        self._inner = issuer.fetcher()
-
-    def fetch(self, url: str, **limits: Any) -> FetchedDocument:
-        """Do it, then read *url*."""
-        self.before()
-        return self._inner.fetch(url, **limits)
-
-
-def scripted(before: Callable[[], object], **settings: Any) -> tuple[World, Scripted]:
-    """Return a world whose fetcher calls *before* first."""
-    issuer = FakeIssuer()
-    fetcher = Scripted(issuer, before)
-    world = World(fetcher=fetcher, **settings)
-    fetcher._inner = world.issuer.fetcher()
-    return world, fetcher
-
-
-def raiser(error: BaseException) -> Callable[[], NoReturn]:
-    """Return a function that raises *error*."""
-
-    def throw() -> NoReturn:
-        raise error
-
-    return throw
-
-
-class OddError(BaseException):
-    """What no `except Exception` sees."""
-
-
 class TestFetcher:
-    """Whatever a fetcher does is a failed refresh at most (F65, F77)."""
-
-    @pytest.mark.parametrize(
-        "error",
-        [
-            ValueError("text"),
-            KeyError("key"),
-            StopIteration(),
-            MemoryError(),
-            RecursionError(),
-            asyncio.CancelledError(),
-            SystemExit(3),
-            KeyboardInterrupt(),
-            GeneratorExit(),
-            OddError(),
-        ],
-        ids=lambda error: type(error).__name__,
-    )
-    def test_whatever_it_raises_is_a_failed_refresh(self, driver: Driver, error: BaseException) -> None:
-        """Every waiter gets 503 that names the kind of error; after the backoff the next call succeeds."""
-        world, fetcher = scripted(raiser(error))
-        outcomes = driver.start(world.validator, [world.issuer.token()] * 3).done()
-        assert all(isinstance(outcome, KeysUnavailableError) for outcome in outcomes)
-        assert type(error).__name__ in str(world.client.status().last_error)
-        fetcher.before = lambda: None
-        world.clock.advance(1)
-        assert isinstance(run(driver, world.validator, world.issuer.token()), ValidatedToken)
-
-    @pytest.mark.parametrize(
-        "answer",
-        [None, b"{}", FetchedDocument("{}"), FetchedDocument(b"{}", None), FetchedDocument(b"{}", {"content-type": 3}), FetchedDocument(b"\xff")],
-        ids=["none", "bytes", "text", "no headers", "odd header", "no JSON"],
-    )
-    def test_whatever_it_returns_is_a_failed_refresh(self, answer: Any) -> None:
-        """An answer that is none ends in 503, not in a thread that nobody hears of."""
-
-        class Odd:
-            def fetch(self, url: str, **limits: Any) -> Any:
-                return answer
-
-        world = World(fetcher=Odd())
-        with pytest.raises(KeysUnavailableError):
-            world.validator.validate(world.issuer.token())
-        assert world.client.status().failures == 1
-
-    @pytest.mark.parametrize(
-        "call",
-        [
-            lambda client: client.keys_for({"alg": "ES256", "kid": "k1"}),
-            lambda client: asyncio.run(client.keys_for_async({"alg": "ES256", "kid": "k1"})),
-            lambda client: client.refresh(),
-            lambda client: asyncio.run(client.refresh_async()),
-        ],
-        ids=["keys_for", "keys_for_async", "refresh", "refresh_async"],
-    )
-    def test_call_back_into_its_own_client_fails_at_once(self, driver: Driver, call: Callable[[KeySetClient], object]) -> None:
-        """A fetcher that asks the client that it serves is told so, instead of waiting for itself until the deadline."""
-        told: list[str] = []
-
-        def ask() -> None:
-            with pytest.raises(KeysUnavailableError) as caught:
-                call(world.client)
-            told.append(str(caught.value))
-
-        world, _ = scripted(ask, policy=RolloverPolicy(deadline=60.0))
-        assert isinstance(run(driver, world.validator, world.issuer.token()), ValidatedToken)
-        assert ["a refresh waits for itself: its fetcher or store asked the client that it serves"] * 2 == told
-        world.issuer.fetches.expect(discovery=1, jwks=1)
-
-    def test_call_back_for_what_is_held_is_answered(self) -> None:
-        """A fetcher may look at what is there: the keys that are held, the snapshot and the status."""
-        world, fetcher = scripted(lambda: None)
-        world.warm()
-        seen: list[object] = []
-
-        def look() -> None:
-            seen.append(len(world.client.keys_for({"alg": "ES256", "kid": "k1"})) + len(world.client.snapshot().keys))
-            seen.append(world.client.status().ready)
-
-        fetcher.before = look
-        world.client.refresh()
-        assert [2, True] * 2 == seen
-
-    def test_client_of_its_own_is_no_call_back(self) -> None:
-        """A fetcher that validates with another client, for example for its own credentials, is served."""
-        inner = World()
-        world, _ = scripted(lambda: inner.validator.validate(inner.issuer.token()))
-        assert world.validator.validate(world.issuer.token()).subject == "alice"
+    """What is left of a fetch, and whose it is."""
 
     def test_error_is_not_kept_alive(self) -> None:
         """An exception of the fetcher is let go with the refresh: kept, it would keep every local of the fetch (driver, trap 20)."""
@@ -202,246 +74,6 @@ class TestFetcher:
         world.validator.validate(world.issuer.token())
         quiet()
         assert ["request"] * 2 + ["none"] * 2 == seen
-
-
-class TestHandlers:
-    """What a handler of events does is its own affair (F77)."""
-
-    def test_handler_that_raises_is_logged_once(self, driver: Driver, caplog: pytest.LogCaptureFixture) -> None:
-        """Nobody else notices, and later events are handed to it all the same."""
-        told: list[Event] = []
-
-        def fail(event: Event) -> None:
-            told.append(event)
-            raise ValueError("text")
-
-        world = World(on_event=fail)
-        assert isinstance(run(driver, world.validator, world.issuer.token()), ValidatedToken)
-        world.clock.advance(300)
-        assert isinstance(run(driver, world.validator, world.roll()), ValidatedToken)
-        until(lambda: sum(isinstance(event, FetchSucceeded) for event in told) == 2, "both events")
-        quiet()
-        assert 1 == sum("a handler of events failed" in record.message for record in caplog.records)
-
-    def test_handler_that_blocks_keeps_nobody(self, driver: Driver) -> None:
-        """It blocks on the first refresh: those who waited are back, and the next refresh runs and is used."""
-        free, blocked = threading.Event(), threading.Event()
-
-        def block(event: Event) -> None:
-            if isinstance(event, FetchSucceeded):
-                blocked.set()
-                assert free.wait(PATIENCE)
-
-        world = World(on_event=block)
-        try:
-            assert isinstance(run(driver, world.validator, world.issuer.token()), ValidatedToken)
-            assert blocked.wait(PATIENCE)
-            assert isinstance(run(driver, world.validator, world.roll()), ValidatedToken)
-            assert isinstance(run(driver, world.validator, world.issuer.token()), ValidatedToken)
-        finally:
-            free.set()
-
-    @pytest.mark.parametrize("kind", [UnknownKey, StaleKeysServed])
-    def test_handler_that_blocks_keeps_not_the_request_that_it_hears_of(self, driver: Driver, kind: type[Event]) -> None:
-        """It blocks on an event that a token gave rise to: that token is answered, on its loop or thread, while it blocks (R7)."""
-        free, blocked = threading.Event(), threading.Event()
-
-        def block(event: Event) -> None:
-            if isinstance(event, kind):
-                blocked.set()
-                assert free.wait(PATIENCE)
-
-        world = World(on_event=block)
-        try:
-            assert isinstance(run(driver, world.validator, world.issuer.token()), ValidatedToken)
-            world.clock.advance(86_400)
-            with world.issuer.down(document="both"):
-                assert isinstance(run(driver, world.validator, world.issuer.token()), ValidatedToken)
-                assert isinstance(run(driver, world.validator, world.issuer.forge(key="other")), KeysUnavailableError)
-            assert blocked.wait(PATIENCE)
-        finally:
-            free.set()
-
-    def test_handler_may_use_the_client(self) -> None:
-        """A handler runs outside the lock: it may look, revoke, and validate with held keys."""
-        seen: list[object] = []
-
-        def use(event: Event) -> None:
-            if isinstance(event, FetchSucceeded):
-                seen.append(world.client.status().ready)
-                seen.append(world.validator.validate(token).subject)
-
-        world = World(on_event=use)
-        token = world.issuer.token()
-        world.validator.validate(token)
-        until(lambda: len(seen) == 2, "the handler")
-        assert [True, "alice"] == seen
-
-
-@pytest.fixture
-def no_threads(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Return a function that makes every start of a thread fail from then on, as in uWSGI without `enable-threads`."""
-
-    def refuse(*args: object, **kwargs: object) -> NoReturn:
-        raise RuntimeError("can't start new thread")
-
-    def take_away() -> None:
-        monkeypatch.setattr(_thread, "start_new_thread", refuse)
-        for name in ("_start_new_thread", "_start_joinable_thread"):
-            # The second name is that of Python 3.13 and newer.
-            monkeypatch.setattr(threading, name, refuse, raising=False)
-
-    return take_away
-
-
-class TestWithoutThreads:
-    """Where no thread can be started (F65)."""
-
-    def test_thread_that_waits_runs_the_refresh_itself(self, no_threads: Callable[[], None]) -> None:
-        """The fetch runs on the caller's own thread, cold and at rollover, and its answer is used."""
-        idents: list[int] = []
-        world, _ = scripted(lambda: idents.append(threading.get_ident()))
-        no_threads()
-        assert world.validator.validate(world.issuer.token()).subject == "alice"
-        assert world.validator.validate(world.roll()).subject == "alice"
-        assert [threading.get_ident()] * 3 == idents
-
-    def test_only_the_second_start_fails(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The thread comes up, but cannot start a proper one: it does the work itself (driver, trap 2)."""
-
-        class Refused(threading.Thread):
-            def start(self) -> None:
-                raise RuntimeError("can't start new thread")
-
-        world = World()
-        monkeypatch.setattr(threading, "Thread", Refused)
-        assert world.validator.validate(world.issuer.token()).subject == "alice"
-
-    def test_refresh_of_an_operator_runs_itself(self, no_threads: Callable[[], None]) -> None:
-        """`refresh()` works, and its failure is raised as always."""
-        world = World()
-        no_threads()
-        assert world.client.refresh().ready
-        with world.issuer.down(), pytest.raises(FetchError):
-            world.client.refresh()
-
-    def test_coroutine_without_keys_is_told(self, no_threads: Callable[[], None], on_loop: Callable[..., Any]) -> None:
-        """A coroutine must not block its loop with a fetch, so it gets 503 with the cure; a thread is served right after it."""
-        world = World()
-        no_threads()
-        with pytest.raises(KeysUnavailableError, match="no thread can be started") as caught:
-            on_loop(world.validator.validate_async, world.issuer.token())
-        assert "enable-threads" in caught.value.hint
-        world.issuer.fetches.expect(discovery=0, jwks=0)
-        assert world.validator.validate(world.issuer.token()).subject == "alice"
-
-    def test_coroutine_with_an_unknown_kid_is_told(self, no_threads: Callable[[], None], on_loop: Callable[..., Any]) -> None:
-        """The same while other keys are held: 503, since nobody could look."""
-        world = World().warm()
-        no_threads()
-        with pytest.raises(KeysUnavailableError, match="no thread can be started"):
-            on_loop(world.validator.validate_async, world.roll())
-
-    @pytest.mark.parametrize("age", [86_399, 86_400, 172_799])
-    def test_coroutine_is_served_with_held_keys(self, no_threads: Callable[[], None], on_loop: Callable[..., Any], age: float) -> None:
-        """Keys that cannot be refreshed serve on, as after any failed refresh (R9)."""
-        world = World().warm()
-        world.clock.advance(age)
-        no_threads()
-        for _ in range(2):
-            assert on_loop(world.validator.validate_async, world.issuer.token()).subject == "alice"
-
-    def test_what_runs_in_the_background_is_left_out(self, no_threads: Callable[[], None], caplog: pytest.LogCaptureFixture) -> None:
-        """Past the line, revoking, a look at readiness, `keep_fresh()`: nobody is kept, and nothing raises."""
-        world = World().warm()
-        world.clock.advance(86_399)
-        no_threads()
-        assert world.validator.validate(world.issuer.token()).subject == "alice"
-        assert world.client.status().ready
-        world.client.revoke(kid="other")
-        with world.client.keep_fresh():
-            pass
-        assert "keep_fresh() does nothing" in caplog.text
-        world.issuer.fetches.expect(jwks=0)
-
-    @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(1), OddError()], ids=lambda error: type(error).__name__)
-    def test_interrupt_of_the_caller_is_the_callers(self, no_threads: Callable[[], None], error: BaseException) -> None:
-        """What ends the thread that fetches for itself is not told as an outage, and the client works on (F78)."""
-        world, fetcher = scripted(raiser(error))
-        no_threads()
-        with pytest.raises(type(error)):
-            world.validator.validate(world.issuer.token())
-        fetcher.before = lambda: None
-        world.clock.advance(1)
-        assert world.validator.validate(world.issuer.token()).subject == "alice"
-
-    def test_call_back_fails_at_once(self, no_threads: Callable[[], None]) -> None:
-        """The caller that fetches for itself cannot wait for itself either; afterwards its thread is an ordinary one."""
-        world, fetcher = scripted(lambda: None)
-
-        def ask() -> None:
-            with pytest.raises(KeysUnavailableError, match="waits for itself"):
-                world.client.keys_for({"alg": "ES256", "kid": "k1"})
-
-        fetcher.before = ask
-        no_threads()
-        assert world.validator.validate(world.issuer.token()).subject == "alice"
-        fetcher.before = lambda: None
-        assert world.validator.validate(world.roll()).subject == "alice"
-
-
-class BrokenClock:
-    """A clock that raises once, where a signal handler would: under the lock."""
-
-    def __init__(self, world: World) -> None:
-        self.error: BaseException | None = None
-        self._clock = world.clock
-
-    def monotonic(self) -> float:
-        """Raise, or tell the time."""
-        error, self.error = self.error, None
-        if error is not None:
-            raise error
-        return self._clock.monotonic()
-
-    def wall(self) -> float:
-        """Tell the time."""
-        return self._clock.wall()
-
-    def wait(self, event: threading.Event, seconds: float) -> bool:
-        """Wait in virtual time."""
-        return self._clock.wait(event, seconds)
-
-
-class TestInterrupts:
-    """An exception that a signal handler throws into our own code leaves nothing broken (F78)."""
-
-    def test_lock_is_free_after_an_interrupt_under_it(self) -> None:
-        """The exception leaves, and other threads are answered: a lock that stayed taken would hang every one of them."""
-        world = World()
-        clock = BrokenClock(world)
-        client = KeySetClient(world.issuer.issuer, fetcher=world.issuer.fetcher(), clock=clock)
-        validator = TokenValidator(client, audience=AUDIENCE)
-        clock.error = OddError()
-        with pytest.raises(OddError):
-            client.revoke(kid="other")
-        assert isinstance(run(Threads(), validator, world.issuer.token()), ValidatedToken)
-
-    def test_refresh_that_was_interrupted_at_its_beginning_is_made_anew(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """An attempt that was stamped but never started blocks nobody for longer than a deadline."""
-        world = World().warm()
-        token = world.roll()
-        with monkeypatch.context() as patch:
-            patch.setattr(keeper_module, "Flight", _interrupted)
-            with pytest.raises(OddError):
-                world.validator.validate(token)
-        assert isinstance(run(Threads(), world.validator, token), KeysUnavailableError)
-        world.clock.advance(5)
-        assert isinstance(run(Threads(), world.validator, token), ValidatedToken)
-
-
-def _interrupted(*args: object, **kwargs: object) -> NoReturn:
-    raise OddError
 
 
 class TestOperators:
@@ -513,39 +145,7 @@ class TestOperators:
 
 
 class TestLoops:
-    """Nothing of ours belongs to a loop (F67, U28)."""
-
-    def test_twenty_loops_in_sequence(self, on_loop: Callable[..., Any]) -> None:
-        """One validator over 20 loops with a rollover each; pytest turns a ResourceWarning into a failure."""
-        world = World()
-        for number in range(20):
-            world.clock.advance(300)
-            assert on_loop(world.validator.validate_async, world.roll(f"loop-{number}")).subject == "alice"
-        gc.collect()
-        world.issuer.fetches.expect(discovery=1, jwks=20)
-
-    def test_three_loops_at_once(self) -> None:
-        """Two asyncio loops and trio wait for one refresh."""
-        world = World()
-        with world.issuer.gate() as gate:
-            several: list[Calls] = [each.start(world.validator, [world.issuer.token()] * 5) for each in (Asyncio(), Asyncio(), DRIVERS["trio"])]
-            waiting(world.client, 15)
-            gate.open()
-            assert all(isinstance(outcome, ValidatedToken) for calls in several for outcome in calls.done())
-        world.issuer.fetches.expect(discovery=1, jwks=1)
-
-    @pytest.mark.parametrize("name", LOOPS)
-    def test_loop_that_ends_during_the_fetch(self, name: str) -> None:
-        """A loop is closed while its caller's refresh runs: the refresh goes on, and the next loop finds its result."""
-        world = World()
-        with world.issuer.gate() as gate:
-            LOOPS[name](_leaving[name], world)
-            assert gate.wait_for_arrival(PATIENCE)
-            gate.open()
-            quiet()
-        assert LOOPS[name](world.validator.validate_async, world.issuer.token()).subject == "alice"
-        gc.collect()
-        world.issuer.fetches.expect(discovery=1, jwks=1)
+    """A loop is not to be blocked (U8)."""
 
     def test_sync_call_that_waits_on_a_loop_warns_once(self, on_loop: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
         """`validate()` on a loop's thread names `validate_async()`, once; a held key is served without a word (U8)."""
@@ -564,20 +164,6 @@ class TestLoops:
             world.clock.advance(300)
             on_loop(call, world.roll(f"sync-{number}"))
         assert warnings() == 1
-
-
-async def _leave_asyncio(world: World) -> None:
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(world.validator.validate_async(world.issuer.token()), 0.05)
-
-
-async def _leave_trio(world: World) -> None:
-    with pytest.raises(trio.TooSlowError), trio.fail_after(0.05):
-        await world.validator.validate_async(world.issuer.token())
-
-
-_leaving: dict[str, Callable[[World], Awaitable[None]]] = {"asyncio": _leave_asyncio, "trio": _leave_trio}
-"""A caller whose own time-out is shorter than the fetch (F64)."""
 
 
 class TestManyClients:
@@ -657,6 +243,19 @@ class TestKeepFresh:
         with world.issuer.down(document="both"), world.client.keep_fresh():
             until(lambda: told and isinstance(told[-1], FetchFailed), "the first failure")
         world.issuer.fetches.expect(discovery=1, jwks=0)
+
+    def test_it_does_not_sleep_over_the_end_of_a_refresh(self) -> None:
+        """While a refresh runs it looks again every second, and after a failure when the pause is over: a failed start is soon made good (R8)."""
+        told: list[Event] = []
+        world = World(on_event=told.append)
+        world.client._keeper._draw = lambda: 1.0
+        with world.issuer.down(document="both"):
+            for pause in (1.0, 2.0, 4.0):
+                with world.issuer.gate(document="both"):
+                    assert (world.client._keeper.look(), world.client._keeper.look()) == (1.0, 1.0)
+                quiet()
+                assert world.client._keeper.look() == pause == told[-1].retry_in
+                world.clock.advance(pause)
 
     def test_it_can_be_entered_again(self) -> None:
         """An end and a new beginning leave one thread, not two."""

@@ -17,7 +17,8 @@ from typing import Any, NoReturn
 
 import pytest
 from tests.contract.drivers import AUDIENCE, PATIENCE, Threads, World, quiet
-from tests.contract.test_client_stores import Faulty, Fleet, raising, verdict
+from tests.faults.fleet import Fleet, verdict
+from tests.faults.scripted_store import ScriptedStore, raising
 
 import keyturn._keeper as keeper_module
 import keyturn.client as client_module
@@ -96,7 +97,7 @@ class TestRevocationIsNotLost:
 
     def test_while_the_store_is_passed_by(self, memory: Fleet) -> None:
         """A store that failed a moment ago is written to all the same: the operator would not be told otherwise."""
-        store = Faulty(memory.store, lambda: None, "revocations")
+        store = ScriptedStore(memory.store, lambda: None, "revocations")
         process, token = memory.process(store=store), memory.issuer.token()
         assert verdict(process, token) == "accepted"
         store.act = raising(OSError("away"))
@@ -169,7 +170,7 @@ class TestRevocationIsNotLost:
         """An entry of a later version, or of a broken store, lets no key in: what is not reinstated is revoked."""
         (key,) = (key for key in memory.process(store=None).client.refresh().keys if key.kid == "k1")
         odd = Revocation("thumbprint", key.thumbprint, 2 * 10**15, "REVOKED")  # type: ignore[arg-type]
-        process = memory.process(store=Faulty(memory.store, lambda: [odd], "revocations"))
+        process = memory.process(store=ScriptedStore(memory.store, lambda: [odd], "revocations"))
         assert verdict(process, memory.issuer.token()) == "revoked_key"
         assert verdict(process, memory.issuer.token(key="k2")) == "accepted"
 
@@ -246,7 +247,7 @@ class TestNewKeyIsFound:
     def test_while_every_call_of_the_store_hangs(self, memory: Fleet) -> None:
         """The process was warm for hours with such a store: held keys, look-ups and a rollover go on."""
         free = threading.Event()
-        process = memory.process(store=Faulty(memory.store, lambda: free.wait(PATIENCE) and None))
+        process = memory.process(store=ScriptedStore(memory.store, lambda: free.wait(PATIENCE) and None))
         try:
             assert process.validate(memory.issuer.token()).key_id == "k1"
             for _ in range(6):
@@ -261,7 +262,7 @@ class TestNewKeyIsFound:
     def test_beside_a_store_of_odd_entries(self, memory: Fleet, odd: tuple[Any, ...]) -> None:
         """What looks like an entry and holds other types breaks no refresh, alone or beside good ones."""
         entries = [Revocation("thumbprint", "a", 8, "revoked"), Revocation(*odd), Revocation(*odd)]
-        process = memory.process(store=Faulty(memory.store, lambda: entries, "revocations"))
+        process = memory.process(store=ScriptedStore(memory.store, lambda: entries, "revocations"))
         assert verdict(process, memory.issuer.token()) == "accepted"
         memory.issuer.cut_over("k3")
         assert verdict(process, memory.issuer.token()) == "accepted"
@@ -278,7 +279,7 @@ class TestNewKeyIsFound:
     def test_beside_a_store_of_odd_snapshots(self, memory: Fleet, change: dict[str, Any]) -> None:
         """A snapshot that is ours but for one member is told as none, and the issuer is asked."""
         stored = Stored(replace(memory.snapshot(memory.clock.wall()), **change), 1)
-        process = memory.process(store=Faulty(memory.store, lambda: stored, "load"))
+        process = memory.process(store=ScriptedStore(memory.store, lambda: stored, "load"))
         assert verdict(process, memory.issuer.token()) == "accepted"
         memory.issuer.fetches.expect(discovery=1, jwks=1)
         (told,) = memory.told(StoreFailed)
@@ -318,7 +319,7 @@ class TestNobodyIsKept:
             entered.set()
             free.wait(PATIENCE)
 
-        process = memory.process(store=Faulty(memory.store, hang, "record"))
+        process = memory.process(store=ScriptedStore(memory.store, hang, "record"))
         assert verdict(process, memory.issuer.token()) == "accepted"
         operator = threading.Thread(target=lambda: process.client.revoke(kid="k2"), daemon=True)
         operator.start()

@@ -4,6 +4,8 @@
 2. Requests and connections are counted, so that a test can say that somebody was never asked.
 3. Nothing sleeps: what has to last waits for `closing`, which the end of the test sets.
 4. `ended` tells how a script's connection ended: whether it sent all that it had, or the peer went away before.
+
+The rig of the fault matrix (`tests/faults/rig_server.py`) runs it in a process of its own, with scripts that are data.
 """
 
 from __future__ import annotations
@@ -80,29 +82,37 @@ Script = Callable[[Connection], None]
 class FaultServer:
     """Answers by *script*; a context manager.
 
+    Args:
+        script: Called with every connection, after the handshake if there is one.
+        tls: What a handshake is made with; None speaks plain text.
+        opening: Called with every connection before its handshake.
+        port: A port that the caller holds with `SO_REUSEPORT`; a free one unless given.
+
     Attributes:
         requests: Heads of the requests that were read.
         connections: Connections that were accepted.
         ended: How the connections ended, in the order in which they did.
         closing: Set when the test is over.
+        tls: As given; may be replaced, and counts for the next connection.
     """
 
-    def __init__(self, script: Script, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, script: Script, *, tls: ssl.SSLContext | None = None, opening: Script | None = None, port: int | None = None) -> None:
         self.requests: list[bytes] = []
         self.connections = 0
         self.ended: list[Literal["sent", "left"]] = []
         self.closing = threading.Event()
+        self.tls = tls
         self._script = script
-        self._tls = tls
+        self._opening = opening
         self._changed = threading.Condition()
         self._threads: list[threading.Thread] = []
         self._sockets: list[socket.socket] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port or 0), reuse_port=port is not None)
         self.port: int = self._listener.getsockname()[1]
 
     def url(self, path: str = "/keys", host: str = "127.0.0.1") -> str:
         """Return the URL of *path* here, under the name *host*."""
-        return f"{'https' if self._tls else 'http'}://{host}:{self.port}{path}"
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}{path}"
 
     def __enter__(self) -> Self:
         self._start(self._accept)
@@ -146,8 +156,10 @@ class FaultServer:
         how: Literal["sent", "left"] = "left"
         sock = plain
         with contextlib.suppress(PeerLeftError, OSError):
-            if self._tls is not None:
-                sock = self._tls.wrap_socket(plain, server_side=True)
+            if self._opening is not None:
+                self._opening(Connection(plain, self))
+            if self.tls is not None:
+                sock = self.tls.wrap_socket(plain, server_side=True)
             self._script(Connection(sock, self))
             how = "sent"
         sock.close()

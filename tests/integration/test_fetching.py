@@ -365,7 +365,7 @@ def test_redirects_are_not_followed(fetcher: HttpxFetcher, status: str) -> None:
 
         assert 0 == other.connections
     assert f'points to "{other.url("/next")}"' in error.message
-    assert "(settings: discovery_url, jwks_url)" in error.message
+    assert "(settings: discovery_url, jwks_url, metadata_url)" in error.message
     assert 1 == server.connections
 
 

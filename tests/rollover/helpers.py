@@ -70,6 +70,8 @@ class World:
         store: What survives `restart()`.
         revoked: Thumbprints that the configuration revokes.
         on_event: Called with every event, after it was noted.
+        name: The issuer's name.
+        clock: The clock of issuer and client; None means one of their own.
         **issuer: Settings of the fake issuer.
     """
 
@@ -81,10 +83,12 @@ class World:
         store: Store | None = None,
         revoked: Sequence[str] = (),
         on_event: Sequence[EventHandler] = (),
+        name: str = NAME,
+        clock: FakeClock | None = None,
         **issuer: Any,
     ) -> None:
-        self.clock = FakeClock()
-        self.issuer = FakeIssuer(NAME, clock=self.clock, **issuer)
+        self.clock = clock or FakeClock()
+        self.issuer = FakeIssuer(name, clock=self.clock, **issuer)
         self.policy, self.draw, self.store = policy, draw, store
         self.events: list[Event] = []
         self._handlers = (self.events.append, *on_event)
@@ -93,7 +97,7 @@ class World:
     def restart(self, revoked: Sequence[str] = ()) -> None:
         """Start a new process: nothing but the store survives."""
         self.client = KeySetClient(
-            NAME,
+            self.issuer.issuer,
             policy=self.policy,
             fetcher=self.issuer.fetcher(),
             store=self.store,

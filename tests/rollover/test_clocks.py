@@ -66,20 +66,6 @@ def test_a_step_of_the_wall_clock(step: float) -> None:
     assert [event.seconds for event in world.told(ClockJumped)] == [step, -step]
 
 
-@pytest.mark.parametrize("step", [60.0, -60.0])
-def test_a_difference_that_is_no_news(step: float) -> None:
-    """B22: 60 s are silent, more is reported, and the larger clock counts."""
-    world = World().warm()
-    world.clock.step_wall(step)
-    world.clock.advance(60)
-    world.accept(world.issuer.token())
-    assert world.told(ClockJumped) == []
-    world.clock.step_wall(TICK if step > 0 else -TICK)
-    world.clock.advance(60)
-    world.accept(world.issuer.token())
-    assert [event.seconds for event in world.told(ClockJumped)] == [step + (TICK if step > 0 else -TICK)]
-
-
 def test_the_allowance_by_either_clock() -> None:
     """A suspended machine does not keep the allowance spent (R14)."""
     world = World().warm()

@@ -1,4 +1,4 @@
-"""Floods, outages and odd key sets over virtual hours: what tokens meet, what the issuer is asked, what operators are told."""
+"""Floods and outages over virtual hours: what tokens meet, what the issuer is asked, what operators are told."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import pytest
 from tests.rollover.helpers import DAY, HOUR, TICK, Caller, World
 
-from keyturn import FetchFailed, KeyRevoked, KeySetChanged, KeyVanished, RolloverPolicy, StaleKeysServed, UnknownKey
+from keyturn import FetchFailed, KeySetChanged, RolloverPolicy, StaleKeysServed, UnknownKey
 
 MINUTE = 60.0
 BAD_ANSWERS = [b'{"keys": []}', b'{"keys": null}', b"{}", b'{"keys": {}}', b'{"keys": [null, 1, {"kty": "oct"}]}', b"<html>", b""]
@@ -173,18 +173,6 @@ class TestOutages:
         assert attempts == [0, 1, 3, 7, 15, 31, 63, 127, 255, 511, 811]
         assert [event.failures for event in world.told(FetchFailed)] == list(range(1, 12))
 
-    def test_with_a_rollover(self) -> None:
-        """F61: old tokens accepted, new ones 503 and never 401; accepted at the first retry that succeeds."""
-        world = World().warm()
-        world.issuer.cut_over("k2")
-        with world.issuer.drop_connection():
-            for _ in range(10):
-                assert world.verdict(world.issuer.token(key="k1")) == "accepted"
-                assert world.refusal(world.issuer.token()).http_status == 503
-                world.clock.advance(0.5)
-        world.clock.advance(1)
-        assert world.verdict(world.issuer.token()) == "accepted"
-
     def test_retry_after(self) -> None:
         """F23: nothing is asked before it, the operator's own refresh apart (M22, M23)."""
         world = World().warm()
@@ -228,66 +216,3 @@ class TestOutages:
                 assert world.requests == expected
             world.issuer.cut_over("k2")
             assert world.verdict(world.issuer.token()) == "accepted"
-
-
-class TestSets:
-    """What stands in a key set."""
-
-    @pytest.mark.parametrize("position", [0, 1, 2])
-    def test_a_broken_entry(self, position: int) -> None:
-        """F35: skipped wherever it stands (M31)."""
-        world = World()
-        world.issuer.publish("k2")
-        keys = world.issuer.jwks()["keys"]
-        keys.insert(position, {"kty": "unheard-of", "kid": "odd"})
-        with world.issuer.answer(json.dumps({"keys": keys}).encode()):
-            assert {world.verdict(world.issuer.token(key=kid)) for kid in ("k1", "k2")} == {"accepted"}
-            error = world.refusal(world.unknown("odd"))
-        assert (error.code, "odd" in error.message, "published" in (error.hint or "")) == ("unknown_key", True, True)
-
-    @pytest.mark.parametrize("seed", range(4))
-    def test_two_keys_of_one_kid(self, seed: int) -> None:
-        """F37: both are tried, in any order, and so is the one of another algorithm."""
-        world = World()
-        world.issuer.publish("b", kid="k1")
-        world.issuer.publish("c", algorithm="Ed25519", kid="k1")
-        world.issuer.shuffle(seed)
-        assert [world.verdict(world.issuer.token(key=key)) for key in ("k1", "b", "c")] == ["accepted"] * 3
-        assert world.verdict(world.issuer.forge()) == "invalid_signature"
-
-    def test_keys_without_kid(self) -> None:
-        """F38: candidates only for tokens without kid, never for one whose kid is unknown (M34)."""
-        world = World()
-        world.issuer.publish("bare", kid=None)
-        world.warm()
-        assert world.verdict(world.issuer.token(key="bare")) == "accepted"
-        assert world.verdict(world.issuer.token(key="bare", headers={"kid": "other"})) == "unknown_key"
-        assert world.verdict(world.issuer.token(key="k1", headers={"kid": None})) == "accepted"
-
-    def test_ten_keys_to_one(self) -> None:
-        """F45: accepted; the nine that are gone serve for their grace."""
-        world = World()
-        for number in range(2, 11):
-            world.issuer.publish(f"k{number}")
-        world.warm()
-        world.issuer.cut_over("k11")
-        assert world.verdict(world.issuer.token()) == "accepted"
-        assert {world.verdict(world.issuer.token(key=f"k{number}")) for number in range(1, 11)} == {"accepted"}
-        assert len(world.told(KeyVanished)) == 10
-
-    def test_a_revoked_key_that_is_published_again(self) -> None:
-        """F53: refused until it is reinstated; no request is spent on its tokens; new material under its kid is served."""
-        world = World()
-        world.issuer.publish("k2")
-        world.warm()
-        old = world.issuer.token(lifetime=DAY)
-        world.client.revoke(kid="k1")
-        world.issuer.withhold("k1")
-        world.client.refresh()
-        world.clock.advance(7_200)
-        world.issuer.restore("k1")
-        world.client.refresh()
-        assert (world.verdict(old), world.requests) == ("revoked_key", 2)
-        assert [event.state for event in world.told(KeyRevoked)] == ["revoked"]
-        world.issuer.replace_material("k1")
-        assert (world.verdict(world.issuer.token()), world.verdict(old)) == ("accepted", "revoked_key")

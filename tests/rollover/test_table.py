@@ -1,6 +1,7 @@
-"""The table of boundaries: each instant at which a decision changes, one step before it, at it, and one step beyond (Z1).
+"""The table of boundaries of decisions: each instant at which one changes, one step before it, at it, and one step beyond (Z1).
 
-Nothing here has a thread, a socket or a clock. Ages are made by both clocks together and by each alone, since the larger counts (R14).
+The other rows stand in `test_boundaries.py`, which checks that none is missing. Nothing here has a thread, a socket or a clock. Ages are
+made by both clocks together and by each alone, since the larger counts (R14).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from tests.rollover.boundaries import row
 from tests.rollover.helpers import CLOCKS, DAY, DEFAULTS, HOUR, NAME, START, TICK, after, published
 
 from keyturn import RolloverPolicy
@@ -52,22 +54,22 @@ def missing(state: KeySetState, now: Instant, *, look_up: LookUp | None = None, 
 
 
 OVERDUE = [
-    (WARM, DAY - TICK, Serve()),
-    (WARM, DAY, Fetch("schedule")),
-    (WARM, DAY + TICK, Fetch("schedule")),
-    (WARM, TOO_OLD - TICK, Fetch("schedule")),
-    (EARLY, LINE - TICK, Serve()),
-    (EARLY, LINE, Serve("schedule")),
-    (EARLY, LINE + TICK, Serve("schedule")),
-    (EARLY, DAY - TICK, Serve("schedule")),
-    (EARLY, DAY, Fetch("schedule")),
-    (tried(EARLY, LINE - TICK), DAY, Fetch("schedule")),
-    (tried(EARLY, LINE), DAY, Serve("schedule")),
-    (tried(EARLY, LINE + TICK), DAY, Serve("schedule")),
-    (tried(WARM, DAY), DAY, Serve()),
-    (tried(WARM, DAY), DAY + 1 - TICK, Serve()),
-    (tried(WARM, DAY), DAY + 1, Serve("schedule")),
-    (tried(WARM, DAY), DAY + 1 + TICK, Serve("schedule")),
+    row("b01", "before", "due", WARM, DAY - TICK, Serve()),
+    row("b01", "at", "due", WARM, DAY, Fetch("schedule")),
+    row("b01", "beyond", "due", WARM, DAY + TICK, Fetch("schedule")),
+    row("b01", "beyond", "due-for-long", WARM, TOO_OLD - TICK, Fetch("schedule")),
+    row("b01", "at", "due-and-tried", tried(WARM, DAY), DAY, Serve()),
+    row("b01", "before", "retry", tried(WARM, DAY), DAY + 1 - TICK, Serve()),
+    row("b01", "at", "retry", tried(WARM, DAY), DAY + 1, Serve("schedule")),
+    row("b01", "beyond", "retry", tried(WARM, DAY), DAY + 1 + TICK, Serve("schedule")),
+    row("b02", "before", "line", EARLY, LINE - TICK, Serve()),
+    row("b02", "at", "line", EARLY, LINE, Serve("schedule")),
+    row("b02", "beyond", "line", EARLY, LINE + TICK, Serve("schedule")),
+    row("b02", "before", "due", EARLY, DAY - TICK, Serve("schedule")),
+    row("b02", "at", "due", EARLY, DAY, Fetch("schedule")),
+    row("b02", "before", "tried", tried(EARLY, LINE - TICK), DAY, Fetch("schedule")),
+    row("b02", "at", "tried", tried(EARLY, LINE), DAY, Serve("schedule")),
+    row("b02", "beyond", "tried", tried(EARLY, LINE + TICK), DAY, Serve("schedule")),
 ]
 
 
@@ -104,9 +106,9 @@ def test_jitter_only_makes_earlier(draw: float) -> None:
 @pytest.mark.parametrize(
     ("age", "held", "absent", "background"),
     [
-        (TOO_OLD - TICK, Serve("schedule"), Fetch("schedule"), "schedule"),
-        (TOO_OLD, Fetch("start"), Fetch("start"), "start"),
-        (TOO_OLD + TICK, Fetch("start"), Fetch("start"), "start"),
+        row("b03", "before", "too-old", TOO_OLD - TICK, Serve("schedule"), Fetch("schedule"), "schedule"),
+        row("b03", "at", "too-old", TOO_OLD, Fetch("start"), Fetch("start"), "start"),
+        row("b03", "beyond", "too-old", TOO_OLD + TICK, Fetch("start"), Fetch("start"), "start"),
     ],
 )
 def test_too_old(age: float, held: Decision, absent: Decision, background: str, clocks: str) -> None:
@@ -144,10 +146,10 @@ SPENT = replace(WARM, demanded_at=START)
 @pytest.mark.parametrize(
     ("since", "absent", "background"),
     [
-        (300 - TICK, Refuse("unknown_key", TICK, owes=True), None),
-        (300, Fetch("unknown_key"), "unknown_key"),
-        (300 + TICK, Fetch("unknown_key"), "unknown_key"),
-        (600, Fetch("unknown_key"), "unknown_key"),
+        row("b05", "before", "300-s", 300 - TICK, Refuse("unknown_key", TICK, owes=True), None),
+        row("b05", "at", "300-s", 300, Fetch("unknown_key"), "unknown_key"),
+        row("b05", "beyond", "300-s", 300 + TICK, Fetch("unknown_key"), "unknown_key"),
+        row("b05", "beyond", "two-periods", 600, Fetch("unknown_key"), "unknown_key"),
     ],
 )
 def test_allowance(since: float, absent: Decision, background: str | None, clocks: str) -> None:
@@ -179,23 +181,41 @@ def test_only_tokens_spend_the_allowance(reason: Any, spends: bool) -> None:
     assert begin(replace(WARM, demanded_at=earlier), START, reason).demanded_at == (START if spends else earlier)
 
 
-def test_backoff_doubles() -> None:
-    """B6, Z6: the n-th pause is drawn between 1 s and min(2^(n-1), 300) s and counts from the failure; nothing starts before it."""
-    upper = [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
-    high = low = half = WARM
-    now = START
-    for number, pause in enumerate(upper, 1):
-        high, low, half = (fail(begin(state, now, "retry"), DEFAULTS, now, DOWN, draw) for state, draw in ((high, 1.0), (low, 0.0), (half, 0.5)))
-        assert (high.failures, high.pause, low.pause, half.pause) == (number, pause, 1.0, 1 + (pause - 1) / 2)
-        before, at = after(now, pause - TICK), after(now, pause)
-        assert background_refresh(high, DEFAULTS, before) is None
-        assert missing(high, before) == Refuse("keys_unavailable", TICK)
-        assert decide_held(high, DEFAULTS, before) == Serve()
-        assert background_refresh(high, DEFAULTS, at) == "retry"
-        assert missing(high, at) == Fetch("retry")
-        assert decide_held(high, DEFAULTS, at) == Serve("retry")
-        now = at
-    assert now == after(START, sum(upper))
+STEPS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300)
+"""Upper ends of the pauses after the first failure, the second, and so on."""
+
+
+def failing(times: int, draw: float) -> tuple[KeySetState, Instant]:
+    """Return the state after so many failures in a row, each at the end of the longest pause, and the instant of the last."""
+    state, now = WARM, START
+    for step in (0, *STEPS[: times - 1]):
+        now = after(now, step)
+        state = fail(begin(state, now, "retry"), DEFAULTS, now, DOWN, draw)
+    return state, now
+
+
+@pytest.mark.parametrize(
+    ("times", "since", "is_over"),
+    [
+        row("b06", where, f"failure-{times}", times, step + beyond * TICK, beyond >= 0)
+        for times, step in enumerate(STEPS, 1)
+        for beyond, where in ((-1, "before"), (0, "at"), (1, "beyond"))
+    ],
+)
+def test_backoff_doubles(times: int, since: float, is_over: bool) -> None:
+    """B6, Z6: the n-th pause is at most min(2^(n-1), 300) s long, counts from the failure, and nothing starts before its end."""
+    state, failed = failing(times, draw=1.0)
+    now = after(failed, since)
+    assert state.failures == times
+    assert background_refresh(state, DEFAULTS, now) == ("retry" if is_over else None)
+    assert missing(state, now) == (Fetch("retry") if is_over else Refuse("keys_unavailable", TICK))
+    assert decide_held(state, DEFAULTS, now) == Serve("retry" if is_over else None)
+
+
+@pytest.mark.parametrize(("times", "step"), list(enumerate(STEPS, 1)))
+def test_backoff_is_drawn(times: int, step: float) -> None:
+    """Z6: the n-th pause is drawn between 1 s and its upper end."""
+    assert [failing(times, draw)[0].pause for draw in (0.0, 0.5, 1.0)] == [1.0, 1 + (step - 1) / 2, step]
 
 
 def test_backoff_of_years() -> None:
@@ -213,7 +233,17 @@ def test_backoff_by_either_clock(clocks: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "pause"), [(0.0, 1.0), (1.0, 1.0), (1.5, 1.5), (3_599.0, 3_599.0), (3_600.0, 3_600.0), (3_601.0, 3_600.0), (1e9, 3_600.0)]
+    ("asked", "pause"),
+    [
+        row("b08", "before", "nothing", 0.0, 1.0),
+        row("b08", "before", "least", 1.0 - TICK, 1.0),
+        row("b08", "at", "least", 1.0, 1.0),
+        row("b08", "beyond", "least", 1.5, 1.5),
+        row("b08", "before", "most", 3_600.0 - TICK, 3_600.0 - TICK),
+        row("b08", "at", "most", 3_600.0, 3_600.0),
+        row("b08", "beyond", "most", 3_601.0, 3_600.0),
+        row("b08", "beyond", "years", 1e9, 3_600.0),
+    ],
 )
 def test_retry_after(asked: float, pause: float) -> None:
     """B8: `Retry-After` is obeyed within [1 s, 1 h] (R8)."""
@@ -265,19 +295,20 @@ def test_a_set_past_due_whose_attempt_was_slept_through() -> None:
     assert decide_held(fail(begin(WARM, due, "schedule"), DEFAULTS, woken, DOWN, 0.0), DEFAULTS, woken) == Fetch("schedule")
 
 
-PAUSES = [(0, 0.0), (1, 300.0), (2, 600.0), (3, 900.0), (4, 900.0), (100_000, 900.0)]
-
-
 @pytest.mark.parametrize("clocks", CLOCKS)
-@pytest.mark.parametrize(("times", "pause"), PAUSES[1:])
-def test_pause_of_a_kid_looked_up_in_vain(times: int, pause: float, clocks: str) -> None:
+@pytest.mark.parametrize(
+    ("times", "since", "left"),
+    [
+        row("b14", where, f"look-up-{times}", times, pause + beyond * TICK, max(0.0, -beyond * TICK))
+        for times, pause in ((1, 300.0), (2, 600.0), (3, 900.0), (4, 900.0), (100_000, 900.0))
+        for beyond, where in ((-1, "before"), (0, "at"), (1, "beyond"))
+    ],
+)
+def test_pause_of_a_kid_looked_up_in_vain(times: int, since: float, left: float, clocks: str) -> None:
     """B14: it may order a refresh again 300 s after the stamp, then 600 s, then every 900 s; nothing is owed for it before (R13)."""
-    look_up = LookUp(times, START)
-    before, at = after(START, pause - TICK, clocks), after(START, pause, clocks)
-    assert look_up.pause_left(DEFAULTS, before) == TICK
-    assert look_up.pause_left(DEFAULTS, at) == look_up.pause_left(DEFAULTS, after(at, TICK)) == 0.0
-    assert missing(WARM, before, look_up=look_up) == Refuse("unknown_key", TICK)
-    assert missing(WARM, at, look_up=look_up) == Fetch("unknown_key")
+    look_up, now = LookUp(times, START), after(START, since, clocks)
+    assert look_up.pause_left(DEFAULTS, now) == left
+    assert missing(WARM, now, look_up=look_up) == (Refuse("unknown_key", left) if left else Fetch("unknown_key"))
 
 
 def test_a_kid_that_was_only_refused_has_no_pause() -> None:
@@ -301,7 +332,15 @@ def test_order_of_the_reasons() -> None:
     assert missing(begin(SPENT, START, "operator"), START, look_up=look_up) == Join()
 
 
-@pytest.mark.parametrize(("waiting", "expected"), [(99, Join()), (100, Refuse("unknown_key", 1.0)), (101, Refuse("unknown_key", 1.0))])
+@pytest.mark.parametrize(
+    ("waiting", "expected"),
+    [
+        row("b24", "before", "99th", 98, Join()),
+        row("b24", "at", "100th", 99, Join()),
+        row("b24", "beyond", "101st", 100, Refuse("unknown_key", 1.0)),
+        row("b24", "beyond", "102nd", 101, Refuse("unknown_key", 1.0)),
+    ],
+)
 def test_most_callers_that_wait(waiting: int, expected: Decision) -> None:
     """B24: the hundredth waits, the hundred and first is answered as if the allowance were spent (R4)."""
     assert missing(begin(WARM, START, "unknown_key"), START, waiting=waiting) == expected

@@ -116,7 +116,19 @@ def _fixed() -> StaticKeySet:
 CALLS: dict[str, Callable[[Any], object]] = {
     **{
         f"client {name}": (lambda value, name=name: client(**{name: value}))
-        for name in ("issuer", "discovery_url", "jwks_url", "policy", "fetcher", "store", "clock", "revoked", "on_event")
+        for name in (
+            "issuer",
+            "discovery_url",
+            "jwks_url",
+            "metadata_url",
+            "metadata_signer",
+            "policy",
+            "fetcher",
+            "store",
+            "clock",
+            "revoked",
+            "on_event",
+        )
     },
     **{
         f"validator {name}": (lambda value, name=name: validator(**{name: value}))

@@ -32,10 +32,10 @@ FAILED = FetchFailed(**HEAD, document="", code="fetch_failed", message="no\nansw
 JUMPED = ClockJumped(**HEAD, seconds=3600.0)
 
 
-def changed(*, nothing_in_common: bool) -> KeySetChanged:
+def changed(*, nothing_in_common: bool = False, **odd: Any) -> KeySetChanged:
     """Return a change of the set."""
-    names = (KeyName("k1", "thumbprint"),)
-    return KeySetChanged(**HEAD, generation=2, added=names, removed=(), replaced=(), skipped=(), ambiguous=(), nothing_in_common=nothing_in_common)
+    names, oddities = (KeyName("k1", "thumbprint"),), {"skipped": (), "ambiguous": (), **odd}
+    return KeySetChanged(**HEAD, generation=2, added=names, removed=(), replaced=(), nothing_in_common=nothing_in_common, **oddities)
 
 
 def tell(deliver: Delivery, *events: Event) -> None:
@@ -155,10 +155,12 @@ class TestLog:
         ("event", "level"),
         [
             (SUCCEEDED, logging.INFO),
-            (changed(nothing_in_common=False), logging.INFO),
+            (changed(skipped=(("k2", "is for encryption"),)), logging.INFO),
             (UnknownKey(**HEAD, action="fetched", count=1, retry_after=None), logging.INFO),
             (KeyVanished(**HEAD, kid="k1", thumbprint="t", until=1.0), logging.INFO),
             (changed(nothing_in_common=True), logging.WARNING),
+            (changed(ambiguous=("k1",)), logging.WARNING),
+            (changed(skipped=((None, "is secret"),), exposed=(None,)), logging.WARNING),
             (FAILED, logging.WARNING),
             (StaleKeysServed(**HEAD, age=90_000.0, until=1.0), logging.WARNING),
             (StoreFailed(**HEAD, operation="load", message="gone"), logging.WARNING),
@@ -183,7 +185,7 @@ class TestLog:
     def test_lists_are_counted(self, caplog: pytest.LogCaptureFixture) -> None:
         """A set of 500 keys is not 500 names in a line."""
         caplog.set_level(logging.INFO, "keyturn")
-        tell(Delivery(()), changed(nothing_in_common=False))
+        tell(Delivery(()), changed())
         assert "added=1 of them removed=none" in caplog.text
 
     def test_silent_log_costs_nothing(self, caplog: pytest.LogCaptureFixture) -> None:

@@ -345,7 +345,7 @@ def test_issuers_that_are_no_place(issuer: str, expected: str) -> None:
     with pytest.raises(ConfigurationError, match=re.escape(expected)) as caught:
         check_issuer_url(issuer)
 
-    assert "discovery_url or jwks_url" in caught.value.hint
+    assert "discovery_url, jwks_url or metadata_url" in caught.value.hint
     assert "(setting: issuer)" in caught.value.message
 
 

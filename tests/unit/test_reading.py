@@ -21,6 +21,7 @@ KEYS = ISSUER + "/jwks.json"
 SOURCE = Source(ISSUER, DISCOVERY, direct=False)
 DIRECT = Source(ISSUER, KEYS, direct=True)
 KNOWN = Place(KEYS, Reach.PUBLIC)
+NOW = 1_800_000_000.0
 
 
 class Documents:
@@ -48,7 +49,7 @@ def reading(
     fetcher: Fetcher, source: Source = SOURCE, *, known: Place | None = None, discovery: bool = True, seconds: float = 60.0, **policy: Any
 ) -> Reading:
     """Read what is due."""
-    return read_documents(source, fetcher, RolloverPolicy(**policy), known=known, discovery=discovery, deadline=Deadline(seconds))
+    return read_documents(source, fetcher, RolloverPolicy(**policy), known=known, discovery=discovery, deadline=Deadline(seconds), now=NOW)
 
 
 class TestWhatIsRead:

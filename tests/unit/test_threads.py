@@ -119,6 +119,37 @@ class TestBoundedCalls:
         with pytest.raises(ThreadEndedError, match=type(error).__name__):
             BoundedCalls().run(end, PATIENCE, "keyturn-test")
 
+    def test_call_that_another_thread_left_behind_meanwhile_counts(self) -> None:
+        """Whoever tidies up while another thread's call is left behind does not lose count of it."""
+        calls, free = BoundedCalls(), threading.Event()
+        others: list[threading.Thread] = []
+
+        class Over:
+            @property
+            def done(self) -> Over:
+                return self
+
+            @property
+            def is_set(self) -> bool:
+                """Say that it is over, after another thread has left a call behind."""
+                if not others:
+                    others.append(threading.Thread(target=late))
+                    others[0].start()
+                    others[0].join(PATIENCE)
+                return True
+
+        def late() -> None:
+            with pytest.raises(AbandonedError):
+                calls.run(lambda: free.wait(PATIENCE), LATE, "keyturn-left")
+
+        over = Over()
+        calls._abandoned.append(over)
+        assert calls.run(lambda: 1, PATIENCE, "keyturn-test") == 1
+        assert len(calls._abandoned) == 1
+        assert calls._abandoned[0] is not over
+        free.set()
+        ended("keyturn-left")
+
     def test_its_error_is_let_go(self) -> None:
         """No cycle keeps an exception, and with it the locals of the call, until the next collection."""
         references: list[weakref.ref[BaseException]] = []

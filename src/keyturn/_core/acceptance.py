@@ -138,6 +138,7 @@ def _events(before: KeySetState, state: KeySetState, policy: RolloverPolicy, now
                 removed=_names(difference.removed),
                 replaced=_names(newer for _, newer in difference.replaced),
                 skipped=tuple((entry.kid or None, entry.reason) for entry in current.skipped),
+                exposed=tuple(entry.kid or None for entry in current.skipped if entry.secret),
                 ambiguous=current.ambiguous_kids,
                 nothing_in_common=difference.nothing_in_common,
             )

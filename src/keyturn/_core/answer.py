@@ -30,7 +30,7 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 _HINTS = {
     304: "Nothing was asked for under a condition: look at the cache between here and the issuer.",
     401: "The firewall before the issuer may dislike the request: try another User-Agent with HttpxFetcher(headers=...).",
-    404: "Check the location: issuer, discovery_url or jwks_url.",
+    404: "Check the location: issuer, discovery_url, jwks_url or metadata_url.",
     407: "The proxy asks for a user name: give it in HttpxFetcher(proxy=...) or in the proxy variables of the environment.",
 }
 _HINTS |= {403: _HINTS[401], 406: _HINTS[401], 410: _HINTS[404]}
@@ -73,8 +73,8 @@ def _failed(place: str, status: int, headers: Mapping[str, str], retry_after: fl
     if 300 <= status < 400 and "location" in headers:  # noqa: PLR2004 - the range of redirects
         return FetchError(
             f"{place} answered {status} and points to {quoted(headers['location'])}; redirects are never followed "
-            "(settings: discovery_url, jwks_url)",
-            hint="Give the final location as discovery_url or jwks_url, if it is the right one.",
+            "(settings: discovery_url, jwks_url, metadata_url)",
+            hint="Give the final location as discovery_url, jwks_url or metadata_url, if it is the right one.",
             retry_after=retry_after,
         )
     return FetchError(f"{place} answered {status}, expected 200", hint=_HINTS.get(status), retry_after=retry_after)

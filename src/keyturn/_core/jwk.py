@@ -44,6 +44,10 @@ class UnusableKeyError(ValueError):
     """The entry cannot serve; the message says why and holds no key material."""
 
 
+class SecretKeyError(UnusableKeyError):
+    """The entry holds what only its issuer may know."""
+
+
 @dataclass(frozen=True, slots=True)
 class CertificateDates:
     """When the certificate beside a key says that it is valid; reported, never enforced.
@@ -176,12 +180,19 @@ def published_kid(entry: object) -> str | None:
     return kid if isinstance(kid, str) and len(kid) <= MAX_KID else None
 
 
+def without_secrets(entry: object) -> object:
+    """Return an entry with null in the place of what only its issuer may know; it is skipped for the same reason (RFC 7517, section 9.2)."""
+    if not isinstance(entry, dict) or entry.keys().isdisjoint(_PRIVATE_MEMBERS):
+        return entry
+    return {**entry, **{member: None for member in _PRIVATE_MEMBERS if member in entry}}
+
+
 def _refuse_secrets(entry: Mapping[str, Any]) -> None:
     if entry.get("kty") == "oct":
-        raise UnusableKeyError("is a symmetric key, which never comes from a key set")
+        raise SecretKeyError("is a symmetric key, which never comes from a key set")
     for member in _PRIVATE_MEMBERS:
         if member in entry:
-            raise UnusableKeyError(f'publishes private key material (member "{member}"): the issuer must replace this key at once')
+            raise SecretKeyError(f'publishes private key material (member "{member}"): the issuer must replace this key at once')
 
 
 def _kid(entry: Mapping[str, Any]) -> str | None:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from keyturn._core.jwk import SigningKey, UnusableKeyError, published_kid, signing_key
+from keyturn._core.jwk import SecretKeyError, SigningKey, UnusableKeyError, published_kid, signing_key, without_secrets
 from keyturn._core.strict_json import NotStrictJSONError, RepeatedMember, parse_document
 from keyturn.errors import InvalidKeySetError, quoted
 
@@ -27,6 +27,7 @@ MOST_CANDIDATES = 16
 """Keys that one token may be tried against: covers every set seen, and bounds the price of a forged token (R2)."""
 
 _REASONS_SHOWN = 5
+_REPEATING = '{"":0,"":0}'
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -36,10 +37,12 @@ class SkippedKey:
     Attributes:
         kid: Its kid, or an empty string where it has none.
         reason: Why it cannot serve; reads on from "the key".
+        secret: Whether it publishes what only its issuer may know: anybody can sign with such a key.
     """
 
     kid: str
     reason: str
+    secret: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +141,7 @@ class KeySet:
         found = cls.read(document, content_type=content_type, max_keys=max_keys, issuer=issuer)
         if not found.keys:
             raise InvalidKeySetError(
-                _no_usable_key(found.skipped) if found.skipped else "the key set is empty",
+                no_usable_key(found.skipped) if found.skipped else "the key set is empty",
                 hint="The keys that are held stay. `keyturn keys` shows every entry with its reason.",
             )
         return found
@@ -164,7 +167,7 @@ class KeySet:
             try:
                 keys.append(_usable(entry, issuer))
             except UnusableKeyError as error:
-                skipped.append(SkippedKey(published_kid(entry) or "", str(error)))
+                skipped.append(SkippedKey(published_kid(entry) or "", str(error), isinstance(error, SecretKeyError)))
         return cls(keys, skipped)
 
     @property
@@ -200,6 +203,9 @@ class KeySet:
         pool: Sequence[SigningKey] = self.keys if handle.member is None else self._by_handle.get((handle.member, handle.value), ())
         algorithm = header.get("alg")
         fitting = tuple(key for key in pool if algorithm in key.algorithms)
+        if handle.member is None:
+            # One key under two names, or in two certificates, is tried once and takes one place under the limit.
+            fitting = tuple({(key.thumbprint, key.issuer, key.cloud): key for key in reversed(fitting)}.values())[::-1]
         return Candidates(fitting[:limit], len(fitting)) if fitting else _NONE
 
     def why_not(self, header: Mapping[str, Any]) -> str | None:
@@ -227,6 +233,25 @@ class KeySet:
             replaced=tuple((gone[key.kid], key) for key in added if key.kid in gone),
             nothing_in_common=bool(before) and not before.keys() & now.keys(),
         )
+
+
+def storable(document: bytes) -> bytes:
+    """Return a key set that has been read, as it may be kept: without anything that only its issuer may know (RFC 7517, section 9.2).
+
+    What is read from it later has the same keys and the same reasons. A document that holds no secret is returned as it is, and so is
+    federation metadata, which has certificates alone.
+    """
+    try:
+        entries = parse_document(document)["keys"]
+    except NotStrictJSONError:
+        return document
+    kept = [without_secrets(entry) for entry in entries]
+    repeating = [_repeats_a_member(entry) for entry in entries]
+    # Of an entry that repeats a member nothing is known but that.
+    if not any(repeating) and all(entry is same for entry, same in zip(entries, kept, strict=True)):
+        return document
+    texts = (_REPEATING if repeats else json.dumps(entry) for repeats, entry in zip(repeating, kept, strict=True))
+    return f'{{"keys":[{",".join(texts)}]}}'.encode()
 
 
 def _order(key: SigningKey) -> tuple[object, ...]:
@@ -281,7 +306,8 @@ def _repeats_a_member(value: object) -> bool:
     return isinstance(value, RepeatedMember)
 
 
-def _no_usable_key(skipped: Sequence[SkippedKey]) -> str:
+def no_usable_key(skipped: Sequence[SkippedKey], document: str = "key set") -> str:
+    """Return the message for a document none of whose entries can serve, with the reasons of the first."""
     reasons = "; ".join(f"{quoted(entry.kid) if entry.kid else 'one without kid'} {entry.reason}" for entry in skipped[:_REASONS_SHOWN])
     more = f"; and {len(skipped) - _REASONS_SHOWN} more" if len(skipped) > _REASONS_SHOWN else ""
-    return f"the key set has {len(skipped)} entries and no usable key: {reasons}{more}"
+    return f"the {document} has {len(skipped)} entries and no usable key: {reasons}{more}"

@@ -301,7 +301,7 @@ def check_issuer_url(issuer: object, *, http_hosts: Collection[str] = ()) -> Non
     if reason:
         raise ConfigurationError(
             f"no discovery document can be looked for at the issuer {quoted(issuer)}: {reason} (setting: issuer)",
-            hint="An issuer that is a name and no place needs a location beside it: give discovery_url or jwks_url.",
+            hint="An issuer that is a name and no place needs a location beside it: give discovery_url, jwks_url or metadata_url.",
         )
 
 

@@ -62,7 +62,7 @@ def _rank(entry: Revocation) -> tuple[int, bool]:
     return entry.sequence, entry.state != "reinstated"
 
 
-def normal_thumbprint(text: object) -> str:
+def normal_thumbprint(text: object, setting: str = "thumbprint") -> str:
     """Return a thumbprint as base64url without padding.
 
     Accepts what operators have at hand: 20 or 32 bytes as base64url, or as hex in either case, with blanks or colons
@@ -83,6 +83,6 @@ def normal_thumbprint(text: object) -> str:
             if base64.urlsafe_b64encode(raw).rstrip(b"=").decode() == plain:
                 return plain
     raise ConfigurationError(
-        f"expected a thumbprint of 20 or 32 bytes in base64url or hex, got {quoted(text)} (setting: thumbprint)",
+        f"expected a thumbprint of 20 or 32 bytes in base64url or hex, got {quoted(text)} (setting: {setting})",
         hint="`keyturn keys ISSUER` prints the thumbprints of the published keys.",
     )

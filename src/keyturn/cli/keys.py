@@ -23,8 +23,9 @@ _DESCRIPTION = """\
 List every key of a key set: kid, type and size or curve, alg, use, RFC 7638 thumbprint, x5t, dates of the certificate, and whether
 keyturn can use it. What an entry does not say is shown as "-". Dates of a certificate are shown and decide nothing.
 
-A URL is asked as it is given. If its answer has "keys" it is the key set; otherwise the URL is an issuer, or its discovery document,
-and the key set that it names is listed. An existing path is a file, and - is standard input.
+A URL is asked as it is given. If its answer has "keys" it is the key set, and federation metadata (SAML, WS-Federation) holds its keys as
+certificates; otherwise the URL is an issuer, or its discovery document, and the key set that it names is listed. An existing path is a
+file, and - is standard input.
 """
 
 _EPILOG = """\

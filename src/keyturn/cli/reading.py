@@ -3,8 +3,9 @@
 Rules of this file:
 
 1. An existing path is a file, `-` is standard input, and the rest must be a URL.
-2. A URL is asked as given. If its answer has `keys` it is the key set; if it is a discovery document that is followed; otherwise the
-   URL is an issuer, and its discovery document is asked for. One time limit holds for all of it.
+2. A URL is asked as given. If its answer has `keys` it is the key set, and if it is federation metadata it holds the keys, too; if it is
+   a discovery document that is followed; otherwise the URL is an issuer, and its discovery document is asked for. One time limit holds
+   for all of it.
 3. A set without a usable key is an answer here, with the reason of each entry, although no validator would take it.
 """
 
@@ -22,7 +23,7 @@ from keyturn._core.location import Reach
 from keyturn._core.policy import RolloverPolicy
 from keyturn._core.strict_json import NotStrictJSONError, parse_document
 from keyturn._reading import ReadError, Source, read_documents, source_of
-from keyturn.clock import Deadline
+from keyturn.clock import Deadline, SystemClock
 from keyturn.errors import ConfigurationError, FetchError, InvalidKeySetError, KeysUnavailableError, quoted
 from keyturn.fetching import FetchedDocument, Fetcher, HttpxFetcher
 
@@ -33,7 +34,7 @@ class Found:
 
     Attributes:
         location: URL, path, or `-`.
-        issuer: The issuer that named the location, or None.
+        issuer: The issuer that named the location, or whose federation metadata it is; or None.
         keys: Keys that can serve.
         skipped: Entries that cannot, with reasons.
     """
@@ -52,11 +53,11 @@ def read_key_set(place: str, fetcher: HttpxFetcher, policy: RolloverPolicy) -> F
         KeysUnavailableError: No key set was found.
     """
     if place == "-":
-        return _key_set(place, None, _all_of(sys.stdin.buffer, policy))
+        return _given(place, _all_of(sys.stdin.buffer, policy))
     if Path(place).exists():
         try:
             with Path(place).open("rb") as file:
-                return _key_set(place, None, _all_of(file, policy))
+                return _given(place, _all_of(file, policy))
         except OSError as error:
             raise ConfigurationError(f"cannot read the file {quoted(place)}: {error.strerror}") from error
     if "://" not in place:
@@ -84,6 +85,20 @@ def _key_set(location: str, issuer: str | None, document: bytes, content_type: s
     return Found(location, issuer, found.keys, found.skipped)
 
 
+def _is_metadata(document: bytes) -> bool:
+    return document.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<" and b"EntityDescriptor" in document
+
+
+def _given(location: str, document: bytes, content_type: str = "") -> Found:
+    """Return the keys of a document that stands where a person pointed: a key set, or federation metadata."""
+    if not _is_metadata(document):
+        return _key_set(location, None, document, content_type)
+    from keyturn._core.federation_metadata import FederationMetadataDocument  # noqa: PLC0415 - loads an XML parser, which few need
+
+    found = FederationMetadataDocument.read(document, now=SystemClock().wall(), content_type=content_type)
+    return Found(location, found.entity_id, found.keys.keys, found.keys.skipped)
+
+
 def _members(document: bytes, content_type: str) -> dict[str, object]:
     try:
         parsed = parse_document(document, content_type)
@@ -108,8 +123,8 @@ def _at_url(url: str, fetcher: HttpxFetcher, policy: RolloverPolicy) -> Found:
     else:
         content_type = answer.headers.get("content-type", "")
         members = _members(answer.body, content_type)
-        if "keys" in members:
-            return _key_set(url, None, answer.body, content_type)
+        if "keys" in members or _is_metadata(answer.body):
+            return _given(url, answer.body, content_type)
     issuer = members.get("issuer")
     if isinstance(issuer, str) and "jwks_uri" in members:
         return _discovered(Source(issuer, url, direct=False), fetcher, policy, deadline)
@@ -123,7 +138,7 @@ def _at_url(url: str, fetcher: HttpxFetcher, policy: RolloverPolicy) -> Found:
 def _discovered(source: Source, fetcher: HttpxFetcher, policy: RolloverPolicy, deadline: Deadline) -> Found:
     kept = _Keeping(fetcher, fetcher)
     try:
-        reading = read_documents(source, kept, policy, known=None, discovery=True, deadline=deadline)
+        reading = read_documents(source, kept, policy, known=None, discovery=True, deadline=deadline, now=SystemClock().wall())
     except ReadError as failed:
         last = kept.documents.get(failed.document)
         if last is None or not isinstance(failed.error, InvalidKeySetError):

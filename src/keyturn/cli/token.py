@@ -58,6 +58,9 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--discovery-url", metavar="URL", help="where the discovery document is, if not where the issuer says")
     where.add_argument("--jwks-url", metavar="URL", help="where the key set is, if no discovery document is to be asked")
+    where.add_argument(
+        "--metadata-url", metavar="URL", help="where the federation metadata is, if the keys are published there (SAML, WS-Federation)"
+    )
     where.add_argument("--keys", metavar="FILE", help="file with the key set; nothing is asked then")
     parser.add_argument("--algorithm", action="append", metavar="ALG", help="an allowed algorithm; may be given again (default: all asymmetric ones)")
     parser.add_argument("--token-type", choices=("access", "at+jwt", "id"), default="access", help="kind of token (default: access)")
@@ -110,7 +113,14 @@ def _validator(args: argparse.Namespace) -> TokenValidator:
     if args.keys is not None:
         source = StaticKeySet.from_file(args.keys)
     else:
-        source = KeySetClient(args.issuer, discovery_url=args.discovery_url, jwks_url=args.jwks_url, policy=policy_of(args), fetcher=fetcher_of(args))
+        source = KeySetClient(
+            args.issuer,
+            discovery_url=args.discovery_url,
+            jwks_url=args.jwks_url,
+            metadata_url=args.metadata_url,
+            policy=policy_of(args),
+            fetcher=fetcher_of(args),
+        )
     return TokenValidator(
         source,
         issuer=args.issuer,

@@ -3,7 +3,8 @@
 Rules of this file:
 
 1. A store is an accelerator, not an authority: whatever it returns is parsed and judged like an answer of the issuer.
-2. Everything is keyed by *source*, which names issuer and location together (R15).
+2. Everything is keyed by *source*, which names issuer, location and kind of document together (R15): what was kept as one kind is never
+   read as another.
 3. Revocations are kept apart from the document and only gain (R11).
 4. Instants are wall-clock seconds: a monotonic clock means nothing to another process.
 """
@@ -13,14 +14,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from keyturn._core.revocation import Revocation
 
 
-def source_id(issuer: str, location: str) -> str:
-    """Return the name of one client's entries: 32 hex digits over issuer and location."""
-    return hashlib.sha256(f"{len(issuer)}:{issuer}{location}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
+def source_id(issuer: str, location: str, kind: Literal["jwks", "metadata"] = "jwks") -> str:
+    """Return the name of one client's entries: 32 hex digits over issuer, location and kind of document."""
+    # A length begins with a digit, so no issuer and location of a key set spell the name of metadata.
+    told = "" if kind == "jwks" else f"{kind} "
+    return hashlib.sha256(f"{told}{len(issuer)}:{issuer}{location}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +33,9 @@ class Snapshot:
     Attributes:
         issuer: The configured issuer, in full.
         location: The configured location, in full.
-        keys_url: Where the key set was read.
+        keys_url: Where the document with the keys was read.
         asked_at: Seconds since the epoch when the question was asked; a restart makes nothing younger.
-        body: The key set's document.
+        body: The document with the keys.
         max_age: Seconds that its Cache-Control allowed, or None.
     """
 
@@ -68,7 +71,11 @@ class Lease(Protocol):
 
 @runtime_checkable
 class Store(Protocol):
-    """Called on a thread of ours, never on an event loop; may raise anything."""
+    """Called on a thread of ours, never on an event loop; may raise anything.
+
+    An `EnvelopeError` (`keyturn.stores.envelope`) out of `load()` or `revocations()` says that what lies there is no good: that counts
+    as nothing there, and is written anew. Any other error says that the store itself is of no use now, and it is passed by.
+    """
 
     def load(self, source: str) -> Stored | None:
         """Return what was published last, or None."""
