@@ -43,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__main__": {"cli"},
     "__init__": _VALIDATOR,
 }
-LAYER_OF = {"_connection": "fetching", "router": "validator", "sources": "client", "status": "client", "validated_token": "validator"}
+LAYER_OF = {"_connection": "fetching", "_headers": "validator", "_token_cache": "validator", "router": "validator", "sources": "client", "status": "client", "validated_token": "validator"}
 
 # Parts of the standard library that compute and do nothing else.
 PURE = {
@@ -54,7 +54,7 @@ PURE = {
     "email.utils.parsedate_to_datetime",
 }
 CORE_PACKAGES = {"cryptography", "jwt"}
-CORE_PACKAGES_OF = {"_core.strict_xml": {"defusedxml"}, "_core.metadata_signature": {"lxml", "signxml"}}
+CORE_PACKAGES_OF = {"_core.speed": {"orjson", "pybase64"}, "_core.strict_xml": {"defusedxml"}, "_core.metadata_signature": {"lxml", "signxml"}}
 IMPURE_CALLS = {"open", "print", "input", "exec", "eval", "__import__"}
 CLOCK_CALLS = {("datetime", "now"), ("datetime", "utcnow"), ("datetime", "today"), ("date", "today")}
 FROM_CLOCK = "Instant"

@@ -14,7 +14,7 @@ from keyturn._core.jwk import SigningKey
 from keyturn._core.policy import RolloverPolicy
 from keyturn._core.signatures import DEFAULT_ALGORITHMS
 from keyturn._core.token import UnverifiedToken, check_media_type, read_token
-from keyturn._headers import Headers
+from keyturn._headers import Fitting, Headers
 from keyturn._inquiry import Inquiry
 from keyturn._token_cache import MOST_TOKENS, TokenCache
 from keyturn.client import KeySetClient
@@ -138,8 +138,8 @@ class TokenValidator:
             return again
         unverified = self._read(token, nonce)
         key = self._held(unverified)
-        if key is None:
-            key = self._look_up(unverified, nonce)
+        if isinstance(key, tuple):
+            key = self._look_up(unverified, nonce, key)
         validated = self._accepted(unverified, key)
         if tokens is not None:
             tokens.enter(token, unverified, key)
@@ -153,8 +153,8 @@ class TokenValidator:
             return again
         unverified = self._read(token, nonce)
         key = self._held(unverified)
-        if key is None:
-            key = await self._look_up_async(unverified, nonce)
+        if isinstance(key, tuple):
+            key = await self._look_up_async(unverified, nonce, key)
         validated = self._accepted(unverified, key)
         if tokens is not None:
             tokens.enter(token, unverified, key)
@@ -207,11 +207,11 @@ class TokenValidator:
         """Return what stands for one generation of the key set; another source has none, and is asked each time."""
         return None if self._keeper is None else self._keeper.memory
 
-    def _held(self, unverified: UnverifiedToken) -> SigningKey | None:
-        """Return the held key that verifies the signature, or None if this takes a decision."""
+    def _held(self, unverified: UnverifiedToken) -> SigningKey | Fitting:
+        """Return the held key that verifies the signature; if this takes a decision, the keys that were tried in vain."""
         keeper = self._keeper
         if keeper is None or keeper.is_due():
-            return None
+            return ()
         header, _, signature, signing_input, segment = unverified
         memory = keeper.memory
         known = self._headers.known(memory).get(segment)
@@ -224,18 +224,18 @@ class TokenValidator:
                 else:
                     self._headers.touch(known)
                 return key
-        return None
+        return fitting
 
-    def _look_up(self, unverified: UnverifiedToken, nonce: str | None) -> SigningKey:
+    def _look_up(self, unverified: UnverifiedToken, nonce: str | None, tried: Fitting) -> SigningKey:
         if self._keys is None:
             return self._verified(unverified, self.client.keys_for(unverified.unverified_header))
-        inquiry = self._keys._find(self._keys._inquiry(unverified.unverified_header, _verifier(unverified)))  # noqa: SLF001
+        inquiry = self._keys._find(self._keys._inquiry(unverified.unverified_header, _verifier(unverified, tried)))  # noqa: SLF001
         return self._after_wait(unverified, nonce, inquiry)
 
-    async def _look_up_async(self, unverified: UnverifiedToken, nonce: str | None) -> SigningKey:
+    async def _look_up_async(self, unverified: UnverifiedToken, nonce: str | None, tried: Fitting) -> SigningKey:
         if self._keys is None:
             return self._verified(unverified, await self.client.keys_for_async(unverified.unverified_header))
-        inquiry = await self._keys._find_async(self._keys._inquiry(unverified.unverified_header, _verifier(unverified)))  # noqa: SLF001
+        inquiry = await self._keys._find_async(self._keys._inquiry(unverified.unverified_header, _verifier(unverified, tried)))  # noqa: SLF001
         return self._after_wait(unverified, nonce, inquiry)
 
     def _after_wait(self, unverified: UnverifiedToken, nonce: str | None, inquiry: Inquiry) -> SigningKey:
@@ -264,9 +264,15 @@ class TokenValidator:
         return ValidatedToken(claims, unverified.unverified_header, key.id)
 
 
-def _verifier(unverified: UnverifiedToken) -> Callable[[SigningKey], bool]:
+def _verifier(unverified: UnverifiedToken, tried: Fitting = ()) -> Callable[[SigningKey], bool]:
+    """Return whether a key verifies the signature; a forged token is not tried under the same keys twice."""
     header, _, signature, signing_input, _ = unverified
-    return lambda key: key.verifies(header["alg"], signature, signing_input)
+    in_vain = [key for key, _ in tried]
+
+    def verifies(key: SigningKey) -> bool:
+        return not any(key is other for other in in_vain) and key.verifies(header["alg"], signature, signing_input)
+
+    return verifies
 
 
 def _first_that_verifies(unverified: UnverifiedToken, keys: tuple[SigningKey, ...]) -> SigningKey:

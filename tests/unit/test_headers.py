@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from tests.unit.material import AUDIENCE
 
-from keyturn import KeyturnError, TokenValidator
+from keyturn import InvalidSignatureError, KeyturnError, TokenValidator
+from keyturn._core.jwk import SigningKey
+from keyturn._core.signatures import Verify
 from keyturn._headers import MOST_HEADERS, Headers
 from keyturn.testing import FakeClock, FakeIssuer
 
@@ -93,3 +95,28 @@ def test_every_change_of_the_set_empties_it(change: str) -> None:
     assert 0 == known(validator)
     validator.validate(issuer.token())
     assert 1 == known(validator)
+
+
+def test_a_forged_token_is_tried_once_under_each_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a held key refused is not asked again before the answer: a flood of forged tokens costs one verification each (C38)."""
+    issuer = FakeIssuer(clock=FakeClock())
+    tried = []
+    bind = SigningKey.verifier
+
+    def counting(key: SigningKey, algorithm: str) -> Verify:
+        verify = bind(key, algorithm)
+
+        def verify_and_count(signature: bytes, signing_input: bytes) -> bool:
+            tried.append(key)
+            return verify(signature, signing_input)
+
+        return verify_and_count
+
+    monkeypatch.setattr(SigningKey, "verifier", counting)
+    validator = judge(issuer)
+    with pytest.raises(InvalidSignatureError):
+        validator.validate(issuer.forge())
+    tried.clear()
+    with pytest.raises(InvalidSignatureError):
+        validator.validate(issuer.forge())
+    assert 1 == len(tried)

@@ -71,7 +71,7 @@ GOOD = {key.kid for key in parsed(issuing()).keys.keys}
 class TestWhoSigned:
     """The signer is known beforehand."""
 
-    @pytest.mark.parametrize("form", [OURS, [OURS], (SOMEBODY, OURS), {OURS}])
+    @pytest.mark.parametrize("form", [OURS, [OURS], (SOMEBODY, OURS), {OURS}], ids=["text", "list", "tuple", "set"])
     def test_the_pinned_signer(self, form: Any) -> None:
         """One of the pinned certificates signed, and is told."""
         found = parsed(ours(plain()), signers=form)

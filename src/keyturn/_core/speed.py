@@ -66,7 +66,8 @@ try:
         """Decode base64url with the extra, which by itself would take the other alphabet and padding as well."""
         if b"+" in text or b"/" in text or b"=" in text:
             raise ValueError
-        return pybase64.b64decode(text + padding, b"-_", validate=True)
+        decoded: bytes = pybase64.b64decode(text + padding, b"-_", validate=True)
+        return decoded
 except ImportError:
     decode_base64 = standard_base64
 
