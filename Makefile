@@ -4,6 +4,9 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 VENV_IDP := .venv-idp
+VENV_BENCH := .venv-bench
+VENV_FUZZ := .venv-fuzz
+VENV_MUTANTS := .venv-mutants
 PY := $(VENV)/bin/python
 NODE_IDP := tests/integration/idp/oidc-provider
 CORE_TESTS := tests/unit tests/rollover tests/conformance
@@ -24,7 +27,7 @@ endef
 # Unit and integration tests share one environment and its coverage file.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test unit coverage integration node-idp check lint types docs bench lock clean
+.PHONY: help demo test unit coverage integration node-idp check lint types docs bench fuzz mutants mutants-all lock clean
 
 help: ## Show the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,14 +67,27 @@ types: $(VENV)/.dev
 docs: $(VENV)/.dev ## Build the documentation into docs/_build/html; a warning is an error.
 	$(PY) -m sphinx -n -W --keep-going -b html docs docs/_build/html
 
-bench: $(VENV)/.dev ## Measure.
-	$(PY) -m benchmarks
+bench: $(VENV_BENCH)/.installed ## Measure, beside other libraries, for some minutes.
+	$(VENV_BENCH)/bin/python -m benchmarks
+
+# The fuzzing engine has wheels for one platform; tests/fuzz/platforms.py names it, and says what stands in the way elsewhere.
+SECONDS ?= 60
+fuzz: ## Look for hostile bytes that break a promise, guided by coverage, for SECONDS (60) in all.
+	@test -n "$(PYTHON)" || { echo "expected Python 3.11 or newer on PATH, found none (setting: PYTHON=...)" >&2; exit 1; }
+	@reason=$$($(PYTHON) tests/fuzz/platforms.py) && { echo "skipped: fuzzing; $$reason"; exit 0; } || \
+	$(MAKE) --no-print-directory $(VENV_FUZZ)/.installed && PYTHONPATH=src $(VENV_FUZZ)/bin/python -m tests.fuzz --seconds $(SECONDS)
+
+mutants: $(VENV)/.dev ## Put the named faults into copies of the source, or ONLY=M12: tests must notice each.
+	$(PY) -m tests.mutants $(if $(ONLY),--only $(ONLY))
+
+mutants-all: $(VENV_MUTANTS)/.installed ## Change every place of the rules, one at a time; takes hours, and goes on where it was ended.
+	$(VENV_MUTANTS)/bin/python -m tests.mutants.everything $(ONLY)
 
 lock: ## Write requirements/ anew after a change of pyproject.toml; needs uv.
 	scripts/lock
 
 clean: ## Remove everything that a target made.
-	rm -rf $(VENV) $(VENV_IDP) $(NODE_IDP)/node_modules build dist docs/_build htmlcov .coverage .coverage.* \
+	rm -rf $(VENV) $(VENV_IDP) $(VENV_BENCH) $(VENV_FUZZ) .fuzz $(VENV_MUTANTS) .mutants $(NODE_IDP)/node_modules build dist docs/_build htmlcov .coverage .coverage.* \
 		.hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -94,6 +110,30 @@ $(VENV_IDP)/bin/python:
 
 $(VENV_IDP)/.installed: requirements/idp.txt | $(VENV_IDP)/bin/python
 	$(call pip_install,$(VENV_IDP)/bin/python) --require-hashes -r $<
+	@touch $@
+
+$(VENV_BENCH)/bin/python:
+	@test -n "$(PYTHON)" || { echo "expected Python 3.11 or newer on PATH, found none (setting: PYTHON=...)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV_BENCH)
+
+$(VENV_BENCH)/.installed: requirements/peers.txt pyproject.toml | $(VENV_BENCH)/bin/python
+	$(call pip_install,$(VENV_BENCH)/bin/python) --require-hashes -r $<
+	$(call pip_install,$(VENV_BENCH)/bin/python) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV_FUZZ)/bin/python:
+	$(PYTHON) -m venv $(VENV_FUZZ)
+
+$(VENV_FUZZ)/.installed: requirements/fuzz.txt | $(VENV_FUZZ)/bin/python
+	$(call pip_install,$(VENV_FUZZ)/bin/python) --require-hashes -r $<
+	@touch $@
+
+$(VENV_MUTANTS)/bin/python:
+	@test -n "$(PYTHON)" || { echo "expected Python 3.11 or newer on PATH, found none (setting: PYTHON=...)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV_MUTANTS)
+
+$(VENV_MUTANTS)/.installed: requirements/mutants.txt | $(VENV_MUTANTS)/bin/python
+	$(call pip_install,$(VENV_MUTANTS)/bin/python) --require-hashes -r $<
 	@touch $@
 
 $(NODE_IDP)/node_modules/.installed: $(NODE_IDP)/package-lock.json

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import gc
 import random
+import resource
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from array import array
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 ROUND_SECONDS = 0.02
@@ -60,6 +63,47 @@ def interleaved(contestants: Mapping[str, Callable[[], object] | Contestant], ro
             entered[name].prepare()
             seconds[name].append(_timed(entered[name].call, counts[name]))
     return {name: Series(tuple(found)) for name, found in seconds.items()}
+
+
+class Latencies:
+    """Seconds of single calls on one thread, without those in which the system gave the processor to another process.
+
+    A wait for a lock, the interpreter's own included, is the thread's own doing and counts. Where the system does not say how often it
+    took the processor away from a thread, every call counts.
+
+    Attributes:
+        seconds: One figure for each call that counts.
+        set_aside: Calls that do not.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = array("d")
+        self.set_aside = 0
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Time what is done inside."""
+        before = _taken_away()
+        start = time.perf_counter()
+        yield
+        seconds = time.perf_counter() - start
+        if _taken_away() == before:
+            self.seconds.append(seconds)
+        else:
+            self.set_aside += 1
+
+    def cuts(self) -> tuple[float, float]:
+        """Return p50 and p99."""
+        cuts = statistics.quantiles(self.seconds, n=100)
+        return cuts[49], cuts[98]
+
+
+def _taken_away() -> int:
+    """Return how often the system took the processor away from this thread."""
+    return resource.getrusage(_THREAD).ru_nivcsw if _THREAD is not None else 0
+
+
+_THREAD: int | None = getattr(resource, "RUSAGE_THREAD", None)
 
 
 def _calls_for(contestant: Contestant) -> int:

@@ -2,7 +2,7 @@
 
 1. No file names a path of one machine, the host of a package registry, a tracker's number, or work that is left over.
 2. `requirements/` names versions and hashes, never an address, and holds what pyproject.toml asks for.
-3. Every `make` target that a text names exists; CI and CONTRIBUTING.md run the same two.
+3. Every `make` target that a text names exists; CI and CONTRIBUTING.md run the same four.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def test_one_environment_serves_the_demo_and_the_tests() -> None:
     assert {} == {name: versions for name, versions in pins("run.txt").items() if dev.get(name) != versions}
 
 
-@pytest.mark.parametrize(("name", "groups"), [("dev.txt", ("test", "lint", "docs", "build")), ("run.txt", ("build",))])
+@pytest.mark.parametrize(("name", "groups"), [("dev.txt", ("test", "lint", "docs", "build")), ("run.txt", ("build",)), ("fuzz.txt", ("fuzz",))])
 def test_requirements_hold_what_the_project_asks_for(name: str, groups: tuple[str, ...]) -> None:
     """A dependency that pyproject.toml gained is pinned, too (`make lock`)."""
     assert set() == wanted(*groups) - set(pins(name))
@@ -133,10 +133,10 @@ def test_every_named_target_exists() -> None:
 
 
 def test_ci_runs_what_contributors_run() -> None:
-    """CONTRIBUTING.md needs no command but the two of CI (3)."""
+    """CONTRIBUTING.md needs no command but the four of CI (3)."""
     ci, contributing = ((ROOT / name).read_text(encoding="utf-8") for name in (".ci/run", "CONTRIBUTING.md"))
     commands = re.findall(r"^```\w*\n(.*?)^```$", contributing, re.MULTILINE | re.DOTALL)
-    assert {"check", "test"} == named_targets(ci) == named_targets("\n".join(commands))
+    assert {"check", "test", "mutants", "fuzz"} == named_targets(ci) == named_targets("\n".join(commands))
 
 
 @pytest.mark.parametrize(

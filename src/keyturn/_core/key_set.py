@@ -247,11 +247,22 @@ def storable(document: bytes) -> bytes:
         return document
     kept = [without_secrets(entry) for entry in entries]
     repeating = [_repeats_a_member(entry) for entry in entries]
-    # Of an entry that repeats a member nothing is known but that.
     if not any(repeating) and all(entry is same for entry, same in zip(entries, kept, strict=True)):
         return document
-    texts = (_REPEATING if repeats else json.dumps(entry) for repeats, entry in zip(repeating, kept, strict=True))
+    texts = (_repeating(entry) if repeats else _printed(entry) for repeats, entry in zip(repeating, kept, strict=True))
     return f'{{"keys":[{",".join(texts)}]}}'.encode()
+
+
+def _repeating(entry: object) -> str:
+    """Print an entry that repeats a member: of it nothing is known but that, and its kid where the object inside it repeats."""
+    kid = published_kid(entry)
+    return _REPEATING if kid is None else f'{{"kid":{json.dumps(kid)},"":{_REPEATING}}}'
+
+
+def _printed(entry: object) -> str:
+    # 1e400 is a number of JSON and reads as infinity, which JSON has no word for. No text ends so: it ends with its quotation mark.
+    chunks = json.JSONEncoder().iterencode(entry)
+    return "".join(f"{chunk.removesuffix('Infinity')}1e400" if chunk.endswith("Infinity") else chunk for chunk in chunks)
 
 
 def _order(key: SigningKey) -> tuple[object, ...]:
