@@ -23,7 +23,7 @@ def draw(rows: Sequence[Row], machine: str) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" font-size="12" role="img">',
         "<title>One validation, as a ratio to a bare verify of the same signature</title>",
         f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
-        f'<text x="16" y="24" font-size="16" font-weight="bold">One validation of a {USUAL:,} byte token, to a bare verify (shorter is better)</text>',
+        f'<text x="16" y="24" font-size="16" font-weight="bold">One validation of a {USUAL:,} byte token, to a bare verify</text>',
         f'<text x="16" y="44" fill="#555555">{escape(machine)}</text>',
     ]
     top = HEAD
