@@ -36,9 +36,23 @@ class Series:
         return statistics.median(mine / theirs for mine, theirs in zip(self.seconds, other.seconds, strict=True))
 
 
-def interleaved(contestants: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, Series]:
+@dataclass(frozen=True)
+class Contestant:
+    """What is timed.
+
+    Attributes:
+        call: Called over and over.
+        prepare: Called before each stretch of calls, untimed.
+    """
+
+    call: Callable[[], object]
+    prepare: Callable[[], object] = lambda: None
+
+
+def interleaved(contestants: Mapping[str, Callable[[], object] | Contestant], rounds: int) -> dict[str, Series]:
     """Time every contestant in every round, in a shuffled order; the garbage collector runs between rounds and not within."""
-    counts = {name: _calls_for(call) for name, call in contestants.items()}
+    entered = {name: one if isinstance(one, Contestant) else Contestant(one) for name, one in contestants.items()}
+    counts = {name: _calls_for(one) for name, one in entered.items()}
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     order = list(contestants)
     shuffle = random.Random(1).shuffle  # noqa: S311 - an order, not a secret
@@ -46,7 +60,8 @@ def interleaved(contestants: Mapping[str, Callable[[], object]], rounds: int) ->
         shuffle(order)
         for name in order:
             gc.collect()
-            seconds[name].append(_timed(contestants[name], counts[name]))
+            entered[name].prepare()
+            seconds[name].append(_timed(entered[name].call, counts[name]))
     return {name: Series(tuple(found)) for name, found in seconds.items()}
 
 
@@ -91,9 +106,10 @@ def _taken_away() -> int:
 _THREAD: int | None = getattr(resource, "RUSAGE_THREAD", None)
 
 
-def _calls_for(call: Callable[[], object]) -> int:
-    call()
-    once = min(_timed(call, 1) for _ in range(5))
+def _calls_for(contestant: Contestant) -> int:
+    contestant.prepare()
+    contestant.call()
+    once = min(_timed(contestant.call, 1) for _ in range(5))
     return max(1, int(ROUND_SECONDS / once))
 
 

@@ -1,10 +1,15 @@
-"""A full strict validation with a held key, beside a bare verify of the same signature and beside PyJWT."""
+"""A full strict validation with a held key, beside a bare verify of the same signature and beside other libraries.
+
+keyturn runs in two forms in one process: with the standard library alone, and with the decoders of `keyturn[speed]` where they are
+installed. Its token cache is timed beside both, with the same token again and again.
+"""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import jwt
@@ -12,78 +17,136 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
-from benchmarks.measuring import interleaved
+from benchmarks import peers
+from benchmarks.measuring import Contestant, interleaved
 from keyturn import TokenValidator
+from keyturn._core import speed
 from keyturn.testing import FakeIssuer
 
-TOKEN_BYTES = 1_300
 AUDIENCE = "api://bench"
+FORMS = ("keyturn", "keyturn[speed]", "keyturn, cached", "keyturn[speed], cached")
 
-GOALS = {"RS256": 1.8, "ES256": 1.35, "EdDSA": 1.25}
-"""Upper bounds of the ratio to a bare verify."""
+_BOTH = {
+    "keyturn": {"RS256": 1.7, "PS256": 1.65, "ES256": 1.3, "RS256-4096": 1.3, "EdDSA": 1.15},
+    "keyturn[speed]": {"RS256": 1.45, "PS256": 1.4, "ES256": 1.2, "RS256-4096": 1.2, "EdDSA": 1.1},
+}
+_RS256 = {"keyturn, cached": 0.35, "keyturn[speed], cached": 0.16}
+USUAL = 1_300
+SIZES = (500, USUAL, 8_000)
+LONGEST = 11_800
+"""Characters of a token with two hundred groups."""
 
-PYJWT_GOAL = 0.2
-"""Upper bound of the ratio to PyJWT's `PyJWKClient` and `decode`, RS256."""
+
+@dataclass(frozen=True)
+class Kind:
+    """What is signed: an algorithm, the bits of an RSA key, and the length of the token in characters."""
+
+    name: str
+    size: int
+
+    @property
+    def algorithm(self) -> str:
+        """The name that the header has."""
+        return self.name.partition("-")[0]
+
+    @property
+    def rsa_bits(self) -> int:
+        """Bits of the key, if it is an RSA key."""
+        return int(self.name.partition("-")[2] or 2_048)
+
+    @property
+    def goals(self) -> Mapping[str, float]:
+        """Upper bounds of the ratios to a bare verify."""
+        if self.size == USUAL:
+            return {form: found[self.name] for form, found in _BOTH.items()} | (_RS256 if self.name == "RS256" else {})
+        return {"keyturn[speed]": 2.0} if self.size == LONGEST else {}
+
+
+KINDS = (*(Kind(name, size) for name in ("RS256", "PS256", "ES256", "EdDSA", "RS256-4096") for size in SIZES), Kind("RS256", LONGEST))
 
 
 @dataclass(frozen=True)
 class Row:
-    """The figures of one algorithm."""
+    """The figures of one kind of token.
 
-    algorithm: str
+    Attributes:
+        name: Algorithm, with the bits of the key where they are not the usual ones.
+        token_bytes: Length of the token.
+        bare_microseconds: One bare verify, median.
+        ratios: Each contestant's ratio to it.
+        goals: Upper bounds of some.
+        left_out: Contestants that do not know the algorithm or are not installed, with what they raised.
+    """
+
+    name: str
     token_bytes: int
     bare_microseconds: float
-    keyturn: float
-    pyjwt_held_key: float
-    pyjwt_client: float
-    keyturn_to_pyjwt_client: float
-    goal: float | None
+    ratios: Mapping[str, float]
+    goals: Mapping[str, float]
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def met(self) -> bool:
-        """Whether the goals of this algorithm are met."""
-        return (self.goal is None or self.keyturn <= self.goal) and (self.algorithm != "RS256" or self.keyturn_to_pyjwt_client <= PYJWT_GOAL)
-
-
-def measure(algorithm: str, rounds: int) -> Row:
-    """Measure one algorithm; every contestant accepts the token once before it is timed."""
-    issuer = FakeIssuer("https://issuer.test", algorithm=algorithm, audience=AUDIENCE)
-    token = token_of(issuer, TOKEN_BYTES)
-    validator = TokenValidator(issuer.issuer, audience=AUDIENCE, fetcher=issuer.fetcher())
-    validator.validate(token)
-    with issuer.serve() as server:
-        key = jwt.PyJWK(issuer.jwks()["keys"][0], algorithm=algorithm).key
-        client = jwt.PyJWKClient(server.jwks_url)
-        series = interleaved(
-            {
-                "bare": bare_verify(algorithm, key, token),
-                "keyturn": lambda: validator.validate(token),
-                "held": lambda: jwt.decode(token, key, algorithms=[algorithm], audience=AUDIENCE, issuer=issuer.issuer),
-                "client": lambda: jwt.decode(
-                    token, client.get_signing_key_from_jwt(token).key, algorithms=[algorithm], audience=AUDIENCE, issuer=issuer.issuer
-                ),
-            },
-            rounds,
+    def missed(self) -> tuple[str, ...]:
+        """The goals that were missed, in words."""
+        return tuple(
+            f"{self.name}, {self.token_bytes} bytes: {form} {self.ratios[form]:.2f}, goal {goal}"
+            for form, goal in self.goals.items()
+            if form in self.ratios and self.ratios[form] > goal
         )
-    bare = series["bare"]
-    return Row(
-        algorithm=algorithm,
-        token_bytes=len(token),
-        bare_microseconds=bare.median * 1e6,
-        keyturn=series["keyturn"].ratio_to(bare),
-        pyjwt_held_key=series["held"].ratio_to(bare),
-        pyjwt_client=series["client"].ratio_to(bare),
-        keyturn_to_pyjwt_client=series["keyturn"].ratio_to(series["client"]),
-        goal=GOALS.get(algorithm),
-    )
+
+
+def measure(kind: Kind, rounds: int) -> Row:
+    """Measure one kind of token; every contestant accepts it once before it is timed."""
+    issuer = FakeIssuer("https://issuer.test", algorithm=kind.algorithm, rsa_bits=kind.rsa_bits, audience=AUDIENCE)
+    token = token_of(issuer, kind.size)
+    with issuer.serve() as server:
+        terms = peers.Terms.of(issuer, server)
+        judges, left_out = peers.entered(terms, token, issuer.forge())
+        bare = bare_verify(kind.algorithm, jwt.PyJWK(dict(terms.jwk), algorithm=kind.algorithm).key, token)
+        contestants = {"bare": Contestant(bare), **ours(issuer, token)}
+        contestants |= {name: Contestant(partial(judge, token)) for name, judge in judges.items()}
+        series = interleaved(contestants, rounds)
+    ratios = {name: found.ratio_to(series["bare"]) for name, found in series.items() if name != "bare"}
+    return Row(kind.name, len(token), series["bare"].median * 1e6, ratios, kind.goals, left_out)
+
+
+def ours(issuer: FakeIssuer, token: str) -> dict[str, Contestant]:
+    """Return keyturn in every form that can run here."""
+    plain, caching = (TokenValidator(issuer.issuer, audience=AUDIENCE, fetcher=issuer.fetcher(), token_cache_size=size) for size in (0, 100))
+    found = {}
+    for form in FORMS:
+        prepare = _with_extra if "[speed]" in form else _without_extra
+        if "[speed]" in form and not has_extra():
+            continue
+        validator = caching if "cached" in form else plain
+        validator.validate(token)
+        found[form] = Contestant(partial(validator.validate, token), prepare)
+    return found
+
+
+_INSTALLED = (speed.read_json, speed.decode_base64)
+
+
+def has_extra() -> bool:
+    """Return whether both decoders of the extra are installed."""
+    return speed.standard_json not in _INSTALLED and speed.standard_base64 not in _INSTALLED
+
+
+def _with_extra() -> None:
+    speed.read_json, speed.decode_base64 = _INSTALLED
+
+
+def _without_extra() -> None:
+    speed.read_json, speed.decode_base64 = speed.standard_json, speed.standard_base64
 
 
 def token_of(issuer: FakeIssuer, size: int) -> str:
-    """Return a token of about *size* characters, with the claims of an access token and a list of groups."""
-    groups = [f"{number:08d}-4a6c-4c1f-9d7e-2f6b1c0a9e51" for number in range(6)]
-    token = issuer.token(scopes=["orders:read", "orders:write"], name="Alice Example", groups=groups, note="")
-    missing = max(0, size - len(token)) * 3 // 4
-    return issuer.token(scopes=["orders:read", "orders:write"], name="Alice Example", groups=groups, note="n" * missing)
+    """Return a token of about *size* characters, with the claims of an access token and as many groups as fit."""
+    claims: dict[str, Any] = {"scopes": ["orders:read", "orders:write"], "name": "Alice Example"}
+    room = max(0, size - len(issuer.token(**claims, groups=[]))) * 3 // 4
+    groups = [f"{number:08d}-4a6c-4c1f-9d7e-2f6b1c0a9e51" for number in range(room // 39)]
+    note = "n" * max(0, room - 39 * len(groups) - 10)
+    return issuer.token(**claims, groups=groups, **({"note": note} if note else {}))
 
 
 def bare_verify(algorithm: str, key: Any, token: str) -> Callable[[], object]:

@@ -47,6 +47,8 @@ LAYER_OF = {
     "_connection": "fetching",
     "sources": "client",
     "status": "client",
+    "_headers": "validator",
+    "_token_cache": "validator",
     "dialect": "validator",
     "router": "validator",
     "validated_token": "validator",
@@ -61,7 +63,7 @@ PURE = {
     "email.utils.parsedate_to_datetime",
 }
 CORE_PACKAGES = {"cryptography", "jwt"}
-CORE_PACKAGES_OF = {"_core.strict_xml": {"defusedxml"}, "_core.metadata_signature": {"lxml", "signxml"}}
+CORE_PACKAGES_OF = {"_core.speed": {"orjson", "pybase64"}, "_core.strict_xml": {"defusedxml"}, "_core.metadata_signature": {"lxml", "signxml"}}
 IMPURE_CALLS = {"open", "print", "input", "exec", "eval", "__import__"}
 CLOCK_CALLS = {("datetime", "now"), ("datetime", "utcnow"), ("datetime", "today"), ("date", "today")}
 FROM_CLOCK = "Instant"

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from keyturn._keeping import KeepFresh
     from keyturn.client import KeySetClient
     from keyturn.clock import Clock, SystemClock
+    from keyturn.dialect import Dialect
     from keyturn.errors import (
         ClaimError,
         ConfigurationError,
@@ -83,6 +84,7 @@ _HOMES = {
     "keyturn._keeping": ("KeepFresh",),
     "keyturn.client": ("KeySetClient",),
     "keyturn.clock": ("Clock", "SystemClock"),
+    "keyturn.dialect": ("Dialect",),
     "keyturn.errors": (
         "ClaimError",
         "ConfigurationError",
@@ -161,6 +163,7 @@ __all__ = [
     "ClockJumped",
     "CloudMismatch",
     "ConfigurationError",
+    "Dialect",
     "DisallowedAlgorithmError",
     "DiscoveryDocument",
     "DiscoveryError",

@@ -48,8 +48,11 @@ class Inquiry:
 
     Attributes:
         found: Once `step()` returned None: the keys that fit or, if a signature was asked about, the one that verified it.
+        match: The last look for keys that fit, from which `found` comes.
         waited: Whether the answer came after a wait, so that time has passed.
     """
+
+    match: Match
 
     def __init__(self, keeper: Keeper, header: Mapping[str, Any], location: str, verifies: Verifies | None) -> None:
         self.found: tuple[SigningKey, ...] = ()
@@ -71,7 +74,7 @@ class Inquiry:
         Raises:
             KeyturnError: The answer is no.
         """
-        match = self._keeper.matching(self._header)
+        self.match = match = self._keeper.matching(self._header)
         if match.held.keys or match.banned.keys:
             waited_for = self._keeper.ask_held()
             if isinstance(waited_for, Refuse):
@@ -80,7 +83,7 @@ class Inquiry:
                 return self._patient(waited_for)
             # A caller who waited for an overdue refresh in vain is served with what is held, as if it had failed (R3). The decision may
             # have ended a grace: what was held a moment ago is looked up again.
-            match = self._keeper.matching(self._header)
+            self.match = match = self._keeper.matching(self._header)
             if self._answered(match.held):
                 self._keeper.remember(self._header, match)
                 return None

@@ -100,7 +100,7 @@ class Keeper:
         self._renewed = renewed
         self._monotonic, self._wall = clock.monotonic, clock.wall
         self._look = _NEVER
-        self._fits: Memory = {}
+        self.memory: Memory = {}
         self._look_ups = LookUps(policy.max_unknown_kids)
         self._telling = Telling(read(clock))
         self._processes = {os.getpid(): Process()}
@@ -111,18 +111,24 @@ class Keeper:
 
     # Serving held keys.
 
+    def is_due(self) -> bool:
+        """Return whether a decision is due before any key may serve; no lock."""
+        monotonic, wall = self._look
+        return self._monotonic() >= monotonic or self._wall() >= wall
+
     def held_now(self, kid: object, algorithm: str) -> tuple[tuple[SigningKey, Verify], ...]:
         """Return the keys of *kid* without the lock; nothing if a decision is due, or if nothing is known of it yet."""
-        monotonic, wall = self._look
-        if self._monotonic() >= monotonic or self._wall() >= wall:
-            return ()
-        return self._fits.get((kid, algorithm), ())
+        return () if self.is_due() else self.memory.get((kid, algorithm), ())
+
+    def holds(self, key: SigningKey) -> bool:
+        """Return whether *key* may serve now, after the decision that any use of a key is due to (R3, R9, R10, R11)."""
+        return self.ask_held() is None and any(key.identity == held.identity for held in self.state.held.keys)
 
     def matching(self, header: Mapping[str, Any]) -> Match:
         """Return the keys that fit *header*."""
         # The memory is taken before the state is read: what is remembered of an older state then lands in a memory that
         # a newer state has thrown away, never the other way round.
-        memory, state, limit = self._fits, self.state, self.policy.max_candidates
+        memory, state, limit = self.memory, self.state, self.policy.max_candidates
         held = state.held.candidates(header, limit=limit)
         return Match(held, state.banned.candidates(header, limit=limit), memory)
 
@@ -172,7 +178,7 @@ class Keeper:
         wanted = None if handle.member is None else (handle.member, handle.value)
         with self.step() as step, step.process.lock:
             self._look_at_clocks(step)
-            if seen.memory is not self._fits:
+            if seen.memory is not self.memory:
                 # A refresh that was over between the look and the lock may have brought the key: a second one would be one too many.
                 return None
             flight = step.process.flight
@@ -298,7 +304,7 @@ class Keeper:
         self.state = replace(state, line=drawn_line(self.policy, state.interval, self._draw()))
         self._look = _NEVER
         # Another thread of the parent may have been at work on these when the child was born.
-        self._fits = {}
+        self.memory = {}
         self._look_ups = LookUps(self.policy.max_unknown_kids)
         self._telling = Telling(None)
         self.inside.forget()
@@ -409,7 +415,7 @@ class Keeper:
         self.state = state
         if changed:
             # After the state, see `matching`.
-            self._fits = {}
+            self.memory = {}
             self._noted = set()
             held = {key.thumbprint for key in (*state.held.keys, *state.banned.keys)}
             self.last_used = {thumbprint: minute for thumbprint, minute in dict(self.last_used).items() if thumbprint in held}

@@ -17,78 +17,74 @@ class ValidatedToken:
     is not an identity (OpenID Connect Core, section 5.7).
     """
 
-    __slots__ = ("_claims", "_header", "_key_id")
+    __slots__ = ("_parts",)
 
-    _claims: dict[str, Any]
-    _header: Mapping[str, Any]
-    _key_id: str
+    _parts: tuple[dict[str, Any], Mapping[str, Any], str]
 
     def __init__(self, claims: dict[str, Any], header: Mapping[str, Any], key_id: str) -> None:
-        put = object.__setattr__
-        put(self, "_claims", claims)
-        put(self, "_header", header)
-        put(self, "_key_id", key_id)
+        # One assignment in place of three: every validation makes one of these.
+        object.__setattr__(self, "_parts", (claims, header, key_id))
 
     @property
     def issuer(self) -> str:
         """Who issued it (`iss`)."""
-        return str(self._claims["iss"])
+        return str(self._parts[0]["iss"])
 
     @property
     def subject(self) -> str | None:
         """Whom it is about (`sub`), or None."""
-        return self._claims.get("sub")
+        return self._parts[0].get("sub")
 
     @property
     def audience(self) -> tuple[str, ...]:
         """For whom it is (`aud`), always as a tuple."""
-        audience = self._claims["aud"]
+        audience = self._parts[0]["aud"]
         return (audience,) if isinstance(audience, str) else tuple(audience)
 
     @property
     def client_id(self) -> str | None:
         """The client that it was issued to: `client_id`, else `azp`; None if neither is there."""
-        client = self._claims.get("client_id")
+        client = self._parts[0].get("client_id")
         if client is None:
-            client = self._claims.get("azp")
+            client = self._parts[0].get("azp")
         return client if isinstance(client, str) else None
 
     @property
     def scopes(self) -> frozenset[str]:
         """What it was issued for: `scope`, else `scp`, a string divided at blanks or a list."""
-        scope = self._claims.get("scope")
-        return names_of(self._claims.get("scp") if scope is None else scope)
+        scope = self._parts[0].get("scope")
+        return names_of(self._parts[0].get("scp") if scope is None else scope)
 
     @property
     def roles(self) -> frozenset[str]:
         """The roles that it grants (`roles`)."""
-        return names_of(self._claims.get("roles"))
+        return names_of(self._parts[0].get("roles"))
 
     @property
     def expires_at(self) -> float:
         """Seconds since the epoch at which it expires (`exp`), leeway apart."""
-        return float(self._claims["exp"])
+        return float(self._parts[0]["exp"])
 
     @property
     def issued_at(self) -> float | None:
         """Seconds since the epoch at which it was issued (`iat`), or None."""
-        issued = self._claims.get("iat")
+        issued = self._parts[0].get("iat")
         return None if issued is None else float(issued)
 
     @property
     def key_id(self) -> str:
         """The kid of the key that verified it, or its thumbprint where it has none."""
-        return self._key_id
+        return self._parts[2]
 
     @property
     def claims(self) -> Mapping[str, Any]:
         """Every claim, as sent."""
-        return MappingProxyType(self._claims)
+        return MappingProxyType(self._parts[0])
 
     @property
     def header(self) -> Mapping[str, Any]:
         """The JOSE header, as sent."""
-        return MappingProxyType(dict(self._header))
+        return MappingProxyType(dict(self._parts[1]))
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         """Refuse: what was verified stays as it was."""
@@ -102,15 +98,15 @@ class ValidatedToken:
         """Return whether both say the same, verified by the same key."""
         if not isinstance(other, ValidatedToken):
             return NotImplemented
-        return (self._claims, self._header, self._key_id) == (other._claims, other._header, other._key_id)
+        return self._parts == other._parts
 
     def __hash__(self) -> int:
         """Return a hash that fits equality."""
-        return hash((self.issuer, self.subject, self.expires_at, self._key_id))
+        return hash((self.issuer, self.subject, self.expires_at, self._parts[2]))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the claims and the header; there is no token and no signature in it."""
-        return ValidatedToken, (self._claims, dict(self._header), self._key_id)
+        return ValidatedToken, (self._parts[0], dict(self._parts[1]), self._parts[2])
 
     def __repr__(self) -> str:
         """Return issuer, key and expiry alone, because users log `request.user`."""

@@ -16,7 +16,9 @@ from keyturn._core.key_set import MOST_KEYS, KeySet
 from keyturn._core.policy import RolloverPolicy
 from keyturn._core.signatures import DEFAULT_ALGORITHMS
 from keyturn._core.token import UnverifiedToken, check_media_type, read_token
+from keyturn._headers import Fitting, Headers
 from keyturn._inquiry import Inquiry
+from keyturn._token_cache import MOST_TOKENS, TokenCache
 from keyturn.client import KeySetClient
 from keyturn.clock import Clock, SystemClock
 from keyturn.dialect import Dialect
@@ -32,9 +34,6 @@ TokenType = Literal["access", "at+jwt", "id"]
 
 LONGEST_LEEWAY: Final = 300.0
 """Seconds of leeway that may be set: more would be a second lifetime, not a tolerance for clocks."""
-
-MOST_HEADERS: Final = 64
-"""Headers that are remembered: an issuer has one for each of its keys."""
 
 LARGEST_TOKEN: Final = 262_144
 """Characters that `max_token_bytes` may be raised to: no header field of a web server holds more."""
@@ -68,6 +67,7 @@ class TokenValidator:
         token_type: `"access"`, `"at+jwt"` (RFC 9068 in full) or `"id"` (OpenID Connect Core, section 2).
         required_claims: Claims that must be there. `"cnf"` says that you check what the token is bound to.
         max_token_bytes: Length above which a token is refused unread.
+        token_cache_size: How many accepted tokens to remember, so that the same one again is spared its signature; 0 for none.
         dialect: Where the issuer's tokens differ from the general rules, for issuers without a preset (`keyturn.issuers`).
         policy: The numbers of rollover, if *source* is an issuer.
         fetcher: Reads documents, if *source* is an issuer.
@@ -96,6 +96,7 @@ class TokenValidator:
         token_type: TokenType = "access",  # noqa: S107 - a kind of token, not a secret
         required_claims: Collection[str] = (),
         max_token_bytes: int = 16_384,
+        token_cache_size: int = 0,
         dialect: Dialect | None = None,
         policy: RolloverPolicy | None = None,
         fetcher: Fetcher | None = None,
@@ -123,10 +124,11 @@ class TokenValidator:
         if clock is not None and not isinstance(clock, Clock):
             raise ConfigurationError(f"clock is {quoted(clock)}, expected a Clock (setting: clock)")
         self._wall: Callable[[], float] = (clock or getattr(source, "_clock", None) or SystemClock()).wall
-        self._known_headers: dict[bytes, Mapping[str, Any]] = {}
+        self._headers = Headers()
         self._keys = source if isinstance(source, KeySetClient) else None
         self._keeper = None if self._keys is None else self._keys._keeper  # noqa: SLF001 - client and validator are one machine
         self._clouds = None if dialect is None or dialect.cloud is None else CloudWatch(dialect.cloud, dialect.check_cloud, self._keeper)
+        self._tokens = self._token_cache(token_cache_size)
 
     def validate(self, token: str, *, nonce: str | None = None) -> ValidatedToken:
         """Return *token*'s claims after every check has passed; waits for a refresh only if its key is not held.
@@ -140,19 +142,27 @@ class TokenValidator:
             KeysUnavailableError: Nobody can know: the issuer's keys could not be read (503).
             ConfigurationError: *nonce* was given for another kind of token.
         """
+        # A nonce belongs to one login, so a token that comes with one is never the same again.
+        tokens = self._tokens if nonce is None else None
+        if tokens is not None and (again := tokens.again(token)) is not None:
+            return again
         unverified = self._read(token, nonce)
         key = self._held(unverified)
-        if key is None:
-            key = self._look_up(unverified, nonce)
-        return self._accepted(unverified, key)
+        if isinstance(key, tuple):
+            key = self._look_up(unverified, nonce, key)
+        return self._accepted(token, unverified, key, tokens)
 
     async def validate_async(self, token: str, *, nonce: str | None = None) -> ValidatedToken:
         """Do the same as `validate()`, without blocking the event loop (asyncio or trio)."""
+        # A nonce belongs to one login, so a token that comes with one is never the same again.
+        tokens = self._tokens if nonce is None else None
+        if tokens is not None and (again := tokens.again(token)) is not None:
+            return again
         unverified = self._read(token, nonce)
         key = self._held(unverified)
-        if key is None:
-            key = await self._look_up_async(unverified, nonce)
-        return self._accepted(unverified, key)
+        if isinstance(key, tuple):
+            key = await self._look_up_async(unverified, nonce, key)
+        return self._accepted(token, unverified, key, tokens)
 
     def status(self) -> KeySetStatus:
         """Return where the keys stand; a look at cold or overdue ones starts their refresh in the background."""
@@ -162,10 +172,20 @@ class TokenValidator:
         """Return issuer and audience."""
         return f"<TokenValidator of {' and '.join(map(quoted, sorted(self.issuers)))} for {' and '.join(map(quoted, sorted(self._audiences)))}>"
 
+    def _token_cache(self, size: int) -> TokenCache | None:
+        size = int(_within(size, 0, MOST_TOKENS, "token_cache_size"))
+        if size and self._keeper is None:
+            raise ConfigurationError(
+                f"token_cache_size is {size}, and the source of keys is a {type(self.client).__name__}, expected a KeySetClient "
+                "(setting: token_cache_size)",
+                hint="Another source is asked with every token, so nothing can be spared.",
+            )
+        return TokenCache(size, self._keeper, self._wall, self._leeway, self._made_again) if size and self._keeper else None
+
     # Before the key: nothing here waits or fetches (R6).
 
     def _read(self, token: str, nonce: str | None) -> UnverifiedToken:
-        known = self._known_headers
+        known = self._headers.known(self._memory())
         unverified = read_token(token, algorithms=self._algorithms, max_bytes=self.max_token_bytes, known=known)
         if unverified.header_segment not in known:
             check_media_type(unverified.unverified_header, self._kind.media_types, self._kind.expected)
@@ -194,32 +214,44 @@ class TokenValidator:
 
     # The key.
 
-    def _held(self, unverified: UnverifiedToken) -> SigningKey | None:
-        """Return the held key that verifies the signature, or None if this takes a decision."""
-        if self._keeper is None:
-            return None
-        header, _, signature, signing_input, _ = unverified
-        for key, verify in self._keeper.held_now(header.get("kid"), header["alg"]):
-            if verify(signature, signing_input):
-                self._keeper.used(key)
-                return key
-        return None
+    def _memory(self) -> object:
+        """Return what stands for one generation of the key set; another source has none, and is asked each time."""
+        return None if self._keeper is None else self._keeper.memory
 
-    def _look_up(self, unverified: UnverifiedToken, nonce: str | None) -> SigningKey:
+    def _held(self, unverified: UnverifiedToken) -> SigningKey | Fitting:
+        """Return the held key that verifies the signature; if this takes a decision, the keys that were tried in vain."""
+        keeper = self._keeper
+        if keeper is None or keeper.is_due():
+            return ()
+        header, _, signature, signing_input, segment = unverified
+        memory = keeper.memory
+        known = self._headers.known(memory).get(segment)
+        fitting = memory.get((header.get("kid"), header["alg"]), ()) if known is None else known.keys
+        for key, verify in fitting:
+            if verify(signature, signing_input):
+                keeper.used(key)
+                if known is None:
+                    self._headers.remember(segment, header, fitting, memory)
+                else:
+                    self._headers.touch(known)
+                return key
+        return fitting
+
+    def _look_up(self, unverified: UnverifiedToken, nonce: str | None, tried: Fitting) -> SigningKey:
         if self._keys is None:
-            return _verified(unverified, self.client.keys_for(unverified.unverified_header))
+            return self._verified(unverified, self.client.keys_for(unverified.unverified_header))
         try:
-            inquiry = self._keys._find(self._keys._inquiry(unverified.unverified_header, _verifier(unverified)))  # noqa: SLF001
+            inquiry = self._keys._find(self._keys._inquiry(unverified.unverified_header, _verifier(unverified, tried)))  # noqa: SLF001
         except UnknownKeyError as error:
             self._explain(error, unverified)
             raise
         return self._after_wait(unverified, nonce, inquiry)
 
-    async def _look_up_async(self, unverified: UnverifiedToken, nonce: str | None) -> SigningKey:
+    async def _look_up_async(self, unverified: UnverifiedToken, nonce: str | None, tried: Fitting) -> SigningKey:
         if self._keys is None:
-            return _verified(unverified, await self.client.keys_for_async(unverified.unverified_header))
+            return self._verified(unverified, await self.client.keys_for_async(unverified.unverified_header))
         try:
-            inquiry = await self._keys._find_async(self._keys._inquiry(unverified.unverified_header, _verifier(unverified)))  # noqa: SLF001
+            inquiry = await self._keys._find_async(self._keys._inquiry(unverified.unverified_header, _verifier(unverified, tried)))  # noqa: SLF001
         except UnknownKeyError as error:
             self._explain(error, unverified)
             raise
@@ -228,16 +260,33 @@ class TokenValidator:
     def _after_wait(self, unverified: UnverifiedToken, nonce: str | None, inquiry: Inquiry) -> SigningKey:
         if inquiry.waited:
             self._judge(unverified.unverified_claims, nonce)
+        algorithm = unverified.unverified_header["alg"]
+        fitting = tuple((key, key.verifier(algorithm)) for key in inquiry.match.held.keys)
+        self._headers.remember(unverified.header_segment, unverified.unverified_header, fitting, inquiry.match.memory)
         return inquiry.found[0]
 
-    def _accepted(self, unverified: UnverifiedToken, key: SigningKey) -> ValidatedToken:
-        header, claims, _, _, segment = unverified
-        if segment not in self._known_headers:
-            self._remember(segment, header)
-        issuer = claims["iss"]
+    def _verified(self, unverified: UnverifiedToken, keys: tuple[SigningKey, ...]) -> SigningKey:
+        key = _first_that_verifies(unverified, keys)
+        self._headers.remember(unverified.header_segment, unverified.unverified_header, (), None)
+        return key
+
+    def _accepted(self, token: str, unverified: UnverifiedToken, key: SigningKey, tokens: TokenCache | None) -> ValidatedToken:
+        key = self._vouching(unverified, key) if self.dialect is None else self._scoped(self.dialect, unverified, key)
+        if tokens is not None:
+            tokens.enter(token, unverified, key)
+        return self._made(unverified.unverified_claims, unverified.unverified_header, key.id)
+
+    def _made(self, claims: dict[str, Any], header: Mapping[str, Any], key_id: str) -> ValidatedToken:
+        return ValidatedToken(claims, header, key_id) if self.dialect is None else self.dialect.token(claims, header, key_id)
+
+    def _made_again(self, claims: dict[str, Any], header: Mapping[str, Any], key_id: str) -> ValidatedToken:
+        """Return a token that was accepted before; what a dialect checks may depend on more than the token, so it is checked again."""
         if self.dialect is not None:
-            key = self._scoped(self.dialect, unverified, key)
-            return self.dialect.token(claims, header, key.thumbprint if key.kid is None else key.kid)
+            self.dialect.check_claims(claims)
+        return self._made(claims, header, key_id)
+
+    def _vouching(self, unverified: UnverifiedToken, key: SigningKey) -> SigningKey:
+        issuer = unverified.unverified_claims["iss"]
         if key.issuer is not None and key.issuer != issuer:
             raise InvalidIssuerError(
                 f"issuer is {quoted(issuer)}, but the key that verified the token is published for {quoted(key.issuer)} alone",
@@ -245,7 +294,7 @@ class TokenValidator:
                 expected=quoted(key.issuer),
                 actual=quoted(issuer),
             )
-        return ValidatedToken(claims, header, key.thumbprint if key.kid is None else key.kid)
+        return key
 
     def _scoped(self, dialect: Dialect, unverified: UnverifiedToken, key: SigningKey) -> SigningKey:
         """Return *key*, or the same material under another entry, that may vouch for this token; which entry stands first means nothing (R2).
@@ -277,22 +326,20 @@ class TokenValidator:
         if self.dialect is not None and asked:
             error.hint = self.dialect.hint_for_key(unverified.unverified_claims) or error.hint
 
-    def _remember(self, segment: bytes, header: Mapping[str, Any]) -> None:
-        """Spare the next token with the same header its parsing. Entered after a good signature, so that no attacker fills it.
-
-        What is remembered is what the text says and never a verdict or a key; that the header passed follows from this validator's
-        settings, which do not change.
-        """
-        if len(self._known_headers) < MOST_HEADERS and all(isinstance(value, str) for value in header.values()):
-            self._known_headers[segment] = header
 
 
-def _verifier(unverified: UnverifiedToken) -> Callable[[SigningKey], bool]:
+def _verifier(unverified: UnverifiedToken, tried: Fitting = ()) -> Callable[[SigningKey], bool]:
+    """Return whether a key verifies the signature; a forged token is not tried under the same keys twice."""
     header, _, signature, signing_input, _ = unverified
-    return lambda key: key.verifies(header["alg"], signature, signing_input)
+    in_vain = [key for key, _ in tried]
+
+    def verifies(key: SigningKey) -> bool:
+        return not any(key is other for other in in_vain) and key.verifies(header["alg"], signature, signing_input)
+
+    return verifies
 
 
-def _verified(unverified: UnverifiedToken, keys: tuple[SigningKey, ...]) -> SigningKey:
+def _first_that_verifies(unverified: UnverifiedToken, keys: tuple[SigningKey, ...]) -> SigningKey:
     verifies, issuer = _verifier(unverified), unverified.unverified_claims["iss"]
     found = [key for key in keys if verifies(key)]
     if not found:

@@ -74,7 +74,7 @@ class Day:
     def remembered(self) -> int:
         """Return how many entries all memories of the clients hold."""
         keepers = [client._keeper for client in self.clients]
-        return sum(len(keeper._look_ups) + len(keeper._fits) + len(keeper.last_used) + len(keeper._noted) for keeper in keepers)
+        return sum(len(keeper._look_ups) + len(keeper.memory) + len(keeper.last_used) + len(keeper._noted) for keeper in keepers)
 
 
 def test_f74_a_day_of_random_kids_issuers_and_tenants() -> None:

@@ -17,7 +17,7 @@ from keyturn import FetchFailed, FetchSucceeded, IssuerRouter, KeyturnError, Rol
 from keyturn._core.acceptance import MOST_REMEMBERED
 from keyturn._core.state import ON_DEMAND
 from keyturn.testing import FakeClock, FakeIssuer
-from keyturn.validator import MOST_HEADERS
+from keyturn._headers import MOST_HEADERS
 
 SEED = 20_261_122
 STEP = 120.0
@@ -127,11 +127,11 @@ def remembered(world: World) -> Iterator[tuple[str, int, int]]:
     keeper, state = world.client._keeper, world.client._keeper.state
     held = len(state.held.keys) + len(state.banned.keys)
     yield "kids looked up", len(keeper._look_ups), POLICY.max_unknown_kids
-    yield "fitting keys", len(keeper._fits), held
+    yield "fitting keys", len(keeper.memory), held
     yield "last used", len(keeper.last_used), held
     yield "noted", len(keeper._noted), held
     yield "first seen", len(state.first_seen), MOST_REMEMBERED
-    yield "headers", len(world.validator._known_headers), MOST_HEADERS
+    yield "headers", len(world.validator._headers._generation.known), MOST_HEADERS
     yield "revocations", len(state.revocations), 0
 
 
@@ -141,7 +141,7 @@ def test_what_grows_is_counted() -> None:
     before = entries(tenants.router)
     for keeper in (world.client._keeper for world in tenants.worlds):
         keeper.last_used.update({str(number): number for number in range(100)})
-        keeper._fits.update({(number, ""): () for number in range(100)})
+        keeper.memory.update({(number, ""): () for number in range(100)})
     assert entries(tenants.router) - before >= 2 * 100 * TENANTS
 
 

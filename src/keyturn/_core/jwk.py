@@ -105,6 +105,11 @@ class SigningKey:
         return self.kid, self.thumbprint
 
     @property
+    def id(self) -> str:
+        """What people call it: its kid, or its thumbprint where it has none."""
+        return self.thumbprint if self.kid is None else self.kid
+
+    @property
     def handles(self) -> frozenset[str]:
         """Every thumbprint that names this key."""
         return frozenset(handle for handle in (self.thumbprint, self.x5t, self.x5t_s256) if handle)

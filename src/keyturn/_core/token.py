@@ -11,7 +11,7 @@ Rules of this file:
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from keyturn._core import base64url
 from keyturn._core.jwk import MAX_KID
@@ -45,12 +45,18 @@ class UnverifiedToken(NamedTuple):
     header_segment: bytes
 
 
-_NOTHING_KNOWN: Mapping[bytes, Mapping[str, Any]] = {}
+class Known(Protocol):
+    """A header that was read and judged before."""
+
+    @property
+    def header(self) -> Mapping[str, Any]:
+        """As parsed."""
 
 
-def read_token(
-    token: object, *, algorithms: Container[str], max_bytes: int, known: Mapping[bytes, Mapping[str, Any]] = _NOTHING_KNOWN
-) -> UnverifiedToken:
+_NOTHING_KNOWN: Mapping[bytes, Known] = {}
+
+
+def read_token(token: object, *, algorithms: Container[str], max_bytes: int, known: Mapping[bytes, Known] = _NOTHING_KNOWN) -> UnverifiedToken:
     """Read a compact token.
 
     Args:
@@ -68,10 +74,12 @@ def read_token(
     first, dot, middle = signing_input.partition(b".")
     if not dot or b"." in middle:
         raise _wrong_form(data)
-    header = known.get(first)
-    if header is None:
-        header = _object(first, "header")
+    before = known.get(first)
+    if before is None:
+        header: Mapping[str, Any] = _object(first, "header")
         check_header(header, algorithms)
+    else:
+        header = before.header
     claims = _object(middle, "payload")
     signature = _decoded(last, "signature")
     if not signature:

@@ -2,8 +2,28 @@
 
 from __future__ import annotations
 
+from keyturn.testing.account import Fetches, ReceivedRequest
+from keyturn.testing.adfs import FakeAdfs
+from keyturn.testing.b2c import FakeB2c
+from keyturn.testing.certificates import CertifiedKeys
 from keyturn.testing.clock import FakeClock
+from keyturn.testing.entra import FakeEntra
+from keyturn.testing.external_id import FakeExternalId
 from keyturn.testing.issuer import FakeIssuer
-from keyturn.testing.server import Fetches, Gate, IssuerServer, ReceivedRequest
+from keyturn.testing.ring import KeyRing
+from keyturn.testing.server import Gate, IssuerServer
 
-__all__ = ["FakeClock", "FakeIssuer", "Fetches", "Gate", "IssuerServer", "ReceivedRequest"]
+__all__ = [
+    "CertifiedKeys",
+    "FakeAdfs",
+    "FakeB2c",
+    "FakeClock",
+    "FakeEntra",
+    "FakeExternalId",
+    "FakeIssuer",
+    "Fetches",
+    "Gate",
+    "IssuerServer",
+    "KeyRing",
+    "ReceivedRequest",
+]

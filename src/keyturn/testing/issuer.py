@@ -2,50 +2,30 @@
 
 Rules of this file:
 
-1. Its keys and their steps are those of `keys.py`, its faults and its account those of `server.py`; here they become one issuer.
+1. Its keys and their steps are those of `ring.py`, its faults, account and server those of `publisher.py`; here they become one issuer.
 2. A token is good unless the caller says otherwise; everything in it can be replaced or left out.
 3. Without a name of its own an issuer is called `https://issuer.test`, and while it is served what its server is called.
 """
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
+from collections.abc import Collection, Mapping
 from datetime import timedelta
-from email.utils import formatdate
 from typing import Any
 from urllib.parse import urlsplit
 
-from keyturn._core import answer as http_answer
-from keyturn.clock import Clock, SystemClock
-from keyturn.errors import FetchError, quoted
-from keyturn.fetching import FetchedDocument, Fetcher
-from keyturn.testing.keys import ALGORITHMS, RSA_BITS, KeyRing, base64url, stranger_key, without_none
-from keyturn.testing.server import (
-    Affected,
-    Answer,
-    Delay,
-    Document,
-    Faults,
-    Fetches,
-    Gate,
-    IssuerServer,
-    Replacement,
-    Respond,
-    Sender,
-    SenderLeft,
-)
+from keyturn.clock import Clock
+from keyturn.errors import quoted
+from keyturn.testing.claims import audience_of, listed, spaced, validity
+from keyturn.testing.keys import ALGORITHMS, RSA_BITS
+from keyturn.testing.publisher import Publication, Publisher, missing, published
+from keyturn.testing.ring import KeyRing
 
 DEFAULT_ISSUER = "https://issuer.test"
 """Name of an issuer that was given none and is not served; `.test` never resolves (RFC 6761, section 6.2)."""
 
-_JSON = {"content-type": "application/json"}
 
-
-class FakeIssuer(KeyRing):
+class FakeIssuer(KeyRing, Publisher):
     """An issuer with one key, published and signing.
 
     Args:
@@ -78,13 +58,10 @@ class FakeIssuer(KeyRing):
     ) -> None:
         if issuer is not None and (urlsplit(issuer).scheme not in {"https", "http"} or not urlsplit(issuer).netloc):
             raise ValueError(f'issuer is {quoted(issuer)}, expected a URL such as "{DEFAULT_ISSUER}"')
-        super().__init__(kid, algorithm=algorithm, rsa_bits=rsa_bits)
-        self.clock: Clock = clock or SystemClock()
+        KeyRing.__init__(self, kid, algorithm=algorithm, rsa_bits=rsa_bits)
+        Publisher.__init__(self, clock)
         self.audience = audience
-        self.fetches = Fetches(self.clock)
         self._given_name = issuer
-        self._server: IssuerServer | None = None
-        self._faults = Faults()
 
     def __repr__(self) -> str:
         return f"<FakeIssuer {self.issuer} signing={self.signing_kid!r} published={list(self.published_kids)!r}>"
@@ -94,6 +71,12 @@ class FakeIssuer(KeyRing):
         """The name that its tokens and its discovery document carry."""
         server = self._server
         return self._given_name or (server.url if server else DEFAULT_ISSUER)
+
+    @property
+    def origin(self) -> str:
+        """Scheme and host of its documents, under its public name."""
+        name = urlsplit(self.issuer)
+        return f"{name.scheme}://{name.netloc}"
 
     @property
     def discovery_url(self) -> str:
@@ -145,21 +128,15 @@ class FakeIssuer(KeyRing):
         Raises:
             ValueError: *key* is unknown.
         """
-        now = math.floor(self.clock.wall())
-        seconds = lifetime.total_seconds() if isinstance(lifetime, timedelta) else lifetime
-        aud = self.audience if audience is None else audience
         payload = {
             "iss": self.issuer,
             "sub": subject,
-            "aud": aud if isinstance(aud, str) else list(aud),
-            "iat": now,
-            "exp": now + (int(seconds) if seconds == int(seconds) else seconds),
-            "scope": scopes if scopes is None or isinstance(scopes, str) else " ".join(scopes),
-            "roles": None if roles is None else list(roles),
+            "aud": audience_of(self.audience if audience is None else audience),
+            **validity(self.clock, lifetime),
+            "scope": spaced(scopes),
+            "roles": listed(roles),
         }
-        with self._lock:
-            header = {**self._find(key).header(), **(headers or {})}
-            return self.encode(without_none(header), without_none({**payload, **claims}), key=key)
+        return self.signed({**payload, **claims}, key=key, headers=headers)
 
     def forge(self, *, key: str | None = None, headers: Mapping[str, Any] | None = None, **token: Any) -> str:
         """Return a token that names a key, but is signed with one that no issuer of this process publishes.
@@ -169,159 +146,16 @@ class FakeIssuer(KeyRing):
             headers: As for `token()`.
             **token: Whatever else `token()` takes.
         """
-        with self._lock:
-            known = key is None or key in self._keys
-            ours = {} if known else {"alg": self._algorithm, "kid": key}
-            algorithm = self._find(key).private.algorithm if known else self._algorithm
-            genuine = self.token(key=key if known else None, headers={**ours, **(headers or {})}, **token)
-        signing_input = genuine.rpartition(".")[0]
-        return f"{signing_input}.{base64url(stranger_key(algorithm).sign(signing_input.encode()))}"
+        return self.disguised(self.token, key=key, headers=headers, **token)
 
-    def encode(
-        self, header: Mapping[str, Any] | bytes, payload: Mapping[str, Any] | bytes, *, key: str | None = None, signature: bytes | None = None
-    ) -> str:
-        """Return a compact token of exactly these parts, for tokens that no issuer would write (RFC 7515, section 7.1).
+    def _served(self) -> tuple[str, str]:
+        return self.discovery_url, self.jwks_url
 
-        Args:
-            header: Header; bytes go in as they are. Nothing is added, and its `alg` does not choose how to sign.
-            payload: Payload; bytes go in as they are.
-            key: Kid of the key to sign with; None means the signing key.
-            signature: Signature to put instead; `b""` leaves the part empty.
-
-        Raises:
-            ValueError: *key* is unknown.
-        """
-        signing_input = ".".join(base64url(part if isinstance(part, bytes) else _json(part)) for part in (header, payload))
-        if signature is None:
-            with self._lock:
-                signature = self._find(key).private.sign(signing_input.encode())
-        return f"{signing_input}.{base64url(signature)}"
-
-    def down(self, status: int = 503, retry_after: float | str | None = None, *, document: Affected = "jwks") -> AbstractContextManager[object]:
-        """Answer with an error.
-
-        Args:
-            status: HTTP status.
-            retry_after: Retry-After field: seconds, or text that is sent as it is (RFC 9110, section 10.2.3).
-            document: What it is for.
-        """
-        headers = {} if retry_after is None else {"retry-after": str(retry_after)}
-        return self.answer(b'{"error":"down"}', status, headers, document=document)
-
-    def answer(
-        self, body: bytes, status: int = 200, headers: Mapping[str, str] | None = None, *, document: Affected = "jwks"
-    ) -> AbstractContextManager[object]:
-        """Answer with this, whatever is published.
-
-        Args:
-            body: The bytes.
-            status: HTTP status.
-            headers: Header fields, added or in place of `content-type` (`application/json`) and `date` (by the issuer's clock).
-            document: What it is for.
-        """
-        fields = {**_JSON, **{name.lower(): value for name, value in (headers or {}).items()}}
-        return self._faults.during(Replacement(document, Answer(status, fields, body)))
-
-    def drop_connection(self, *, document: Affected = "jwks") -> AbstractContextManager[object]:
-        """Reset the connection instead of answering."""
-        return self._faults.during(Replacement(document, None))
-
-    def slow(self, seconds: float, *, document: Affected = "jwks") -> AbstractContextManager[object]:
-        """Hold every request for so many seconds of real time; leaving the context lets them go."""
-        return self._faults.during(Delay(document, seconds))
-
-    def gate(self, *, document: Affected = "jwks") -> AbstractContextManager[Gate]:
-        """Block every request until the gate is opened or the context ends.
-
-        The answer then says what was published when the request came, as one does that was long under way.
-        """
-        return self._faults.during(Gate(document))
-
-    def fetcher(self) -> Fetcher:
-        """Return a fetcher that reads this issuer without a socket; any other location answers 404."""
-        return InProcessFetcher(self._respond, self.clock)
-
-    @contextmanager
-    def serve(self) -> Iterator[IssuerServer]:
-        """Serve the documents on a free port of 127.0.0.1 until the context ends.
-
-        An issuer that was made without a name is called `server.url` meanwhile. One with a name keeps it: its documents
-        announce that name, and a fetcher that is to reach them maps the name's origin to `server.url`.
-
-        Raises:
-            ValueError: It is being served already.
-        """
-        with self._lock:
-            if self._server is not None:
-                raise ValueError(f"{self.issuer} is being served already, at {self._server.url}")
-            discovery_path, jwks_path = (urlsplit(url).path for url in (self.discovery_url, self.jwks_url))
-            self._server = server = IssuerServer(self._respond_to_path, self._faults, discovery_path=discovery_path, jwks_path=jwks_path)
-        try:
-            yield server
-        finally:
-            try:
-                server.close()
-            finally:
-                self._server = None
-
-    def _respond_to_path(self, path: str, headers: Mapping[str, str], sender: Sender) -> Answer | None:
-        name = urlsplit(self.issuer)
-        return self._respond(f"{name.scheme}://{name.netloc}{path}", headers, sender)
-
-    def _respond(self, url: str, headers: Mapping[str, str], sender: Sender) -> Answer | None:
-        with self._lock:
-            document, published = self._published(url.partition("?")[0])
-        number = self.fetches.arrived(document, url, headers)
-        outcome = "not answered: the sender left first"
-        try:
-            answer = published if document is None else self._faults.meet(document, published, sender)
-            outcome = "connection dropped" if answer is None else f"{answer.status}, {len(answer.body)} bytes"
-        finally:
-            self.fetches.ended(number, outcome)
-        # A date in Retry-After is read against the Date of its answer, so both must come from one clock.
-        return answer and replace(answer, headers={"date": formatdate(self.clock.wall(), usegmt=True), **answer.headers})
-
-    def _published(self, location: str) -> tuple[Document | None, Answer]:
-        if location == self.discovery_url:
-            return "discovery", Answer(200, _JSON, _json(self.discovery()))
-        if location == self.jwks_url:
-            return "jwks", Answer(200, _JSON, _json(self.jwks()))
-        return None, Answer(404, _JSON, b'{"error":"not_found"}')
-
-
-class InProcessFetcher:
-    """Reads an issuer's documents without a socket; a `keyturn.fetching.Fetcher` that judges answers as a real one does."""
-
-    def __init__(self, respond: Respond, clock: Clock) -> None:
-        self._respond = respond
-        self._clock = clock
-
-    def fetch(self, url: str, *, headers: Mapping[str, str], max_bytes: int, deadline: float) -> FetchedDocument:
-        """Read *url* whole.
-
-        Args:
-            url: Location of one of the issuer's documents.
-            headers: Header fields; they are only entered in the account.
-            max_bytes: Length above which the body is refused.
-            deadline: Real seconds after which a request that a fault holds is given up.
-
-        Raises:
-            FetchError: No status 200, too slow, too large, compressed, or no such document (404).
-        """
-        place = quoted(url)
-        try:
-            answer = self._respond(url, headers, Sender(deadline))
-        except SenderLeft:
-            raise FetchError(f"{place} gave no whole answer within {deadline:g} s (setting: deadline)") from None
-        if answer is None:
-            raise FetchError(f"{place} dropped the connection before it answered")
-        refusal = http_answer.refusal(place, answer.status, answer.headers, max_bytes=max_bytes, wall=self._clock.wall())
-        if refusal is None and len(answer.body) > max_bytes:
-            refusal = http_answer.too_long(place, max_bytes, f"answered with {len(answer.body)} bytes")
-        if refusal is not None:
-            raise refusal
-        return FetchedDocument(answer.body, dict(answer.headers), None, answer.status)
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode()
+    def _published(self, location: str) -> Publication:
+        # A query does not hide a document, as at issuers that take an application's id there.
+        place = location.partition("?")[0]
+        if place == self.discovery_url:
+            return published("discovery", self.discovery())
+        if place == self.jwks_url:
+            return published("jwks", self.jwks())
+        return missing()

@@ -1,17 +1,15 @@
-"""How a fake issuer answers: what it counts, how it fails, and the loopback server before it.
+"""How a fake issuer answers: how it fails, and the loopback server before it.
 
 Rules of this file:
 
-1. Every request is counted when it arrives, whatever becomes of it.
-2. An answer says what was published when its request arrived; a fault can delay or replace it, never refresh it.
-3. The fault that was entered last meets a request first: `gate()` and `slow()` hold it and pass it on outwards, any other fault answers it.
-4. The loopback server and the fetcher without a socket take the same way, so a fault means the same in both.
-5. Deadlines and delays are real time; only the times in the account come from the issuer's clock.
+1. An answer says what was published when its request arrived; a fault can delay or replace it, never refresh it.
+2. The fault that was entered last meets a request first: `gate()` and `slow()` hold it and pass it on outwards, any other fault answers it.
+3. The loopback server and the fetcher without a socket take the same way, so a fault means the same in both.
+4. Deadlines and delays are real time.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 import socket
@@ -20,114 +18,18 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal, TypeVar
 
-from keyturn.clock import Clock, Deadline
+from keyturn.clock import Deadline
 from keyturn.errors import quoted
+from keyturn.testing.account import Document
 
-Document = Literal["discovery", "jwks"]
-"""The documents that an issuer publishes."""
-
-Affected = Literal["discovery", "jwks", "both"]
-"""The documents that a fault is for."""
+Affected = Literal["discovery", "jwks", "metadata", "both"]
+"""The documents that a fault is for; "both" means discovery document and key set."""
 
 _LONGEST_CLOSING = 10.0  # Real seconds: long enough for a loaded machine.
-
-
-@dataclass(frozen=True, slots=True)
-class ReceivedRequest:
-    """One request in the account.
-
-    Attributes:
-        number: Place in the order of arrival, from 1.
-        at: Seconds on the issuer's wall clock since the issuer was made.
-        document: What was asked for; "unknown" for any other location.
-        url: Location as asked for, under the issuer's public name.
-        headers: Header fields as sent, names in lower case.
-        outcome: What became of it, for people: a status and a length, or why there was no answer.
-    """
-
-    number: int
-    at: float
-    document: Literal["discovery", "jwks", "unknown"]
-    url: str
-    headers: Mapping[str, str] = field(repr=False)
-    outcome: str = "under way"
-
-
-class Fetches:
-    """The account of what was asked of an issuer, answered or not; safe to read from any thread."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._start = clock.wall()
-        self._lock = threading.Lock()
-        self._numbers = itertools.count(1)
-        self._requests: dict[int, ReceivedRequest] = {}
-
-    @property
-    def requests(self) -> tuple[ReceivedRequest, ...]:
-        """Every request since the start or the last `clear()`, in order of arrival."""
-        with self._lock:
-            return tuple(self._requests.values())
-
-    @property
-    def discovery(self) -> int:
-        """How often the discovery document was asked for."""
-        return sum(request.document == "discovery" for request in self.requests)
-
-    @property
-    def jwks(self) -> int:
-        """How often the key set was asked for."""
-        return sum(request.document == "jwks" for request in self.requests)
-
-    def expect(self, *, discovery: int | None = None, jwks: int | None = None) -> None:
-        """Check the counts that are given.
-
-        Raises:
-            AssertionError: A count differs; the text lists every request.
-            ValueError: No count was given, so nothing would be checked.
-        """
-        __tracebackhide__ = True
-        if discovery is None and jwks is None:
-            raise ValueError("expect() was given no count, expected discovery=, jwks= or both")
-        requests = self.requests
-        wrong = [
-            f"expected {expected} {document} request{'' if expected == 1 else 's'}, got {got}"
-            for document, expected in (("discovery", discovery), ("jwks", jwks))
-            if expected is not None and expected != (got := sum(request.document == document for request in requests))
-        ]
-        if wrong:
-            raise AssertionError("; ".join(wrong) + "\n" + _table(requests))
-
-    def clear(self) -> None:
-        """Forget every request so far, those under way included."""
-        with self._lock:
-            self._requests.clear()
-
-    def arrived(self, document: Document | None, url: str, headers: Mapping[str, str]) -> int:
-        """Enter a request; return its number."""
-        lower = {name.lower(): value for name, value in headers.items()}
-        at = self._clock.wall() - self._start
-        with self._lock:
-            number = next(self._numbers)
-            self._requests[number] = ReceivedRequest(number, at, document or "unknown", url, lower)
-        return number
-
-    def ended(self, number: int, outcome: str) -> None:
-        """Enter what became of request *number*, unless it was forgotten meanwhile."""
-        with self._lock:
-            if number in self._requests:
-                self._requests[number] = replace(self._requests[number], outcome=outcome)
-
-
-def _table(requests: tuple[ReceivedRequest, ...]) -> str:
-    if not requests:
-        return "no request was received"
-    lines = [f"{r.number:>4}  {r.at:>+12.3f} s  {r.document:<9}  {r.outcome}" for r in requests]
-    return "\n".join([f"{len(requests)} received (number, seconds since the issuer was made, document, outcome):", *lines])
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +68,8 @@ class Fault:
     """One way to fail, for as long as its context lasts."""
 
     def __init__(self, document: Affected) -> None:
-        if document not in {"discovery", "jwks", "both"}:
-            raise ValueError(f'document is {quoted(document)}, expected "jwks", "discovery" or "both"')
+        if document not in {"discovery", "jwks", "metadata", "both"}:
+            raise ValueError(f'document is {quoted(document)}, expected "jwks", "discovery" or "both", or "metadata"')
         self.documents = ("discovery", "jwks") if document == "both" else (document,)
 
 
@@ -294,7 +196,7 @@ Respond = Callable[[str, Mapping[str, str], Sender], Answer | None]
 
 
 class IssuerServer:
-    """A running loopback server of one issuer; made by `FakeIssuer.serve()`.
+    """A running loopback server of one issuer; made by `serve()`.
 
     Attributes:
         url: Origin that it is reached at, such as `http://127.0.0.1:49152`.
