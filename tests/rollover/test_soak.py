@@ -16,8 +16,8 @@ from tests.rollover.helpers import DAY, HOUR, World
 from keyturn import FetchFailed, FetchSucceeded, IssuerRouter, KeyturnError, RolloverPolicy
 from keyturn._core.acceptance import MOST_REMEMBERED
 from keyturn._core.state import ON_DEMAND
-from keyturn.testing import FakeClock, FakeIssuer
 from keyturn._headers import MOST_HEADERS
+from keyturn.testing import FakeClock, FakeIssuer
 
 SEED = 20_261_122
 STEP = 120.0

@@ -53,7 +53,7 @@ class Directory(FakeIssuer):
     def __init__(self, issuer: str, place: str, *, key: Mapping[str, Any], clock: FakeClock, query: str = "", kid: str = "k1") -> None:
         self._place, self._query = place, f"?{query}" if query else ""
         super().__init__(issuer, clock=clock, audience=API, algorithm="RS256", kid=f"before {kid}")
-        self.cut_over(kid, alg=None, **key)
+        self.cut_over(kid, **{"alg": None, **key})
 
     @property
     def discovery_url(self) -> str:

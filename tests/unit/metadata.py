@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,19 +18,16 @@ from signxml.algorithms import CanonicalizationMethod, SignatureConstructionMeth
 from tests.unit import material
 from tests.unit.material import DIGESTS, certificate, raw_private, rsa_key
 
-from keyturn import FederationMetadataDocument, FetchedDocument, Fetcher
-from keyturn.testing import FakeIssuer
-from keyturn.testing.keys import base64url
+from keyturn import FederationMetadataDocument, FetchedDocument
+from keyturn.testing import FakeIssuer, federation_metadata
+from keyturn.testing.certificates import self_signed
+from keyturn.testing.federation_metadata import DS, FED, MD, PATH, XSI
+from keyturn.testing.keys import PrivateKey, base64url
+from keyturn.testing.publisher import Publication, published_xml
 
 ISSUER = "http://fs.example.com/adfs/services/trust"
 NOW = 1_800_000_000.0
 LONG_AGO, LATER = "2020-01-01T00:00:00Z", "2099-01-01T00:00:00Z"
-
-MD = "urn:oasis:names:tc:SAML:2.0:metadata"
-DS = "http://www.w3.org/2000/09/xmldsig#"
-FED = "http://docs.oasis-open.org/wsfed/federation/200706"
-XSI = "http://www.w3.org/2001/XMLSchema-instance"
-PATH = "/FederationMetadata/2007-06/FederationMetadata.xml"
 
 
 @functools.cache
@@ -196,11 +192,14 @@ class Fixed:
 
 
 class MetadataIssuer(FakeIssuer):
-    """A fake issuer that publishes its keys as certificates in federation metadata, and names them in its tokens by `x5t`."""
+    """A fake issuer that publishes its keys as certificates in federation metadata, and names them in its tokens by `x5t`.
+
+    Faults and counts of its key set are those of the metadata.
+    """
 
     def certificate(self, kid: str) -> bytes:
         """Return the certificate of one of its keys, the same one each time."""
-        return _self_signed(self._find(kid).private._key)  # type: ignore[attr-defined]
+        return _certificate(self._find(kid).private)
 
     def x5t(self, kid: str) -> str:
         """Return the name by which its tokens call a key."""
@@ -208,9 +207,11 @@ class MetadataIssuer(FakeIssuer):
 
     def metadata(self) -> bytes:
         """Return the document as published now."""
-        certificates = [text_of(self.certificate(kid)) for kid in self.published_kids]
-        roles = [wrap(*(descriptor(text) for text in certificates)) for wrap in (typed_role, role)]
-        return b"\xef\xbb\xbf" + entity(*roles, entity_id=self.issuer).encode()
+        certificates = [self.certificate(kid) for kid in self.published_kids]
+        place = f"{self.origin}/ls"
+        return federation_metadata.document(
+            self.issuer, federation_metadata.token_service(certificates, place), federation_metadata.identity_provider(certificates, place)
+        )
 
     def token(self, *, key: str | None = None, headers: Mapping[str, Any] | None = None, **token: Any) -> str:
         """Return a token whose kid is the thumbprint of its key's certificate."""
@@ -222,25 +223,12 @@ class MetadataIssuer(FakeIssuer):
         """Where the document stands."""
         return self.issuer + PATH
 
-    def fetcher(self) -> Fetcher:
-        """Return a fetcher of the metadata, with the faults and the account of the key set."""
-        return _MetadataFetcher(self, super().fetcher())
-
-
-class _MetadataFetcher:
-    def __init__(self, issuer: MetadataIssuer, fetcher: Fetcher) -> None:
-        self._issuer, self._fetcher = issuer, fetcher
-
-    def fetch(self, url: str, *, headers: Mapping[str, str], max_bytes: int, deadline: float) -> FetchedDocument:
-        """Read the document where it stands; any other place is not there."""
-        place = self._issuer.jwks_url if url == self._issuer.metadata_url else url
-        answer = self._fetcher.fetch(place, headers=headers, max_bytes=max_bytes, deadline=deadline)
-        if answer.body != json.dumps(self._issuer.jwks(), separators=(",", ":")).encode():
-            # A fault answers in the issuer's place.
-            return answer
-        return FetchedDocument(self._issuer.metadata(), {**answer.headers, "content-type": "application/samlmetadata+xml"}, None, answer.status)
+    def _published(self, location: str) -> Publication:
+        if location == self.metadata_url:
+            return "jwks", published_xml(self.metadata())[1]
+        return super()._published(location)
 
 
 @functools.cache
-def _self_signed(key: Any) -> bytes:
-    return certificate(key, digest=DIGESTS["256"])
+def _certificate(key: PrivateKey) -> bytes:
+    return self_signed(key, subject="made for a test", start=NOW, seconds=86_400.0)

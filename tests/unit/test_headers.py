@@ -120,3 +120,16 @@ def test_a_forged_token_is_tried_once_under_each_key(monkeypatch: pytest.MonkeyP
     with pytest.raises(InvalidSignatureError):
         validator.validate(issuer.forge())
     assert 1 == len(tried)
+
+
+def test_issuers_with_equal_kids_share_nothing() -> None:
+    """What was learned of one issuer's key vouches for nobody else, although both publish it under one name (R15)."""
+    clock = FakeClock()
+    ours, theirs = (FakeIssuer(f"https://{name}.test", clock=clock) for name in ("ours", "theirs"))
+    ours.publish("other")
+    ours.promote("other")
+    ours_judge, theirs_judge = judge(ours), judge(theirs)
+    theirs_judge.validate(theirs.token())
+    for _ in range(2):
+        with pytest.raises(InvalidSignatureError):
+            ours_judge.validate(theirs.token(iss=ours.issuer))

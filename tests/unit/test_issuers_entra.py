@@ -56,6 +56,32 @@ def test_one_tenant() -> None:
     assert [f"{HOST}/{F}/v2.0/.well-known/openid-configuration", f"{HOST}/{F}/v2.0/discovery/keys"] == internet.asked
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_tenant_of_the_claim_is_that_of_the_issuer(version: int) -> None:
+    """An issuer that is configured as it stands does not make `tid` a matter of taste."""
+    clock = FakeClock()
+    issuer = tenant(F, clock, version=version)
+    validator, internet = one(clock, issuer, version=version)
+    with pytest.raises(InvalidIssuerError, match="expected that of the tenant in the claim tid"):
+        validator.validate(issuer.access(F, version=version, tid=G))
+    assert [] == internet.asked
+    assert validator.validate(issuer.access(F, version=version))
+
+
+def test_storm_0558_another_key_under_the_same_kid() -> None:
+    """What a key of personal accounts signed is not let in by a key of the tenant's that has the same kid and verified nothing (V16)."""
+    clock = FakeClock()
+    personal, own = common(clock, issuer=v2(M)), common(clock)
+    personal.add_entry(own.jwks()["keys"][0])
+    validator = entra.validator(entra.ANY_TENANT, audience=API, clock=clock, fetcher=Internet(personal))
+    for _ in range(2):
+        for token in (personal.access(F), personal.token(headers={"kid": None}, iss=v2(F), tid=F, azp=CLIENT, scp="x")):
+            with pytest.raises(InvalidIssuerError, match="is published for"):
+                validator.validate(token)
+        assert validator.validate(own.access(F))
+        assert validator.validate(personal.access(M))
+
+
 @pytest.mark.parametrize("named", [v2(F), "https://login.microsoftonline.com/{tenantid}/v2.0", None, " "])
 def test_keys_of_one_tenant_may_name_it_in_both_ways(named: str | None) -> None:
     """A tenant's document may fill the tenant in, leave the placeholder, or say nothing."""

@@ -131,8 +131,8 @@ def test_an_external_tenant_takes_no_other_name() -> None:
         with pytest.raises(InvalidIssuerError) as caught:
             validator.validate(issuer.access(iss=name))
     assert "use the authority that issued the token" in caught.value.hint
-    with pytest.raises(InvalidIssuerError):
-        validator.validate(issuer.access(tid=G))
+    with pytest.raises(InvalidIssuerError, match="the claim tid"):
+        validator.validate(issuer.access(iss=BY_GUID, tid=G))
     assert [] == internet.asked
 
 

@@ -111,6 +111,16 @@ def test_an_unknown_key_of_the_other_version() -> None:
     assert caught.value.hint.startswith("The token is of version 1, and version 2 is expected")
 
 
+def test_a_hint_that_knows_more_stays() -> None:
+    """Where a key of that name is published and cannot serve this token, the error says that."""
+    clock = FakeClock()
+    issuer = tenant(F, clock, alg="RS256")
+    validator, _ = one(clock, issuer, algorithms=["RS256", "PS256"])
+    with pytest.raises(UnknownKeyError) as caught:
+        validator.validate(issuer.token(headers={"alg": "PS256"}, iss=v2(F), tid=F, azp=CLIENT, scp="x"))
+    assert caught.value.hint.startswith("A key of that name is published, but it")
+
+
 def test_a_hint_waits_until_the_issuer_was_asked() -> None:
     """While the allowance is spent nobody knows what is published, and the error says when to come back (R5)."""
     clock = FakeClock()
@@ -196,6 +206,23 @@ def test_a_store_keeps_keys_of_every_issuer_of_the_set() -> None:
         with pytest.raises(InvalidIssuerError):
             validator.validate(issuer.access(F, key="personal"))
     assert [] == internet.asked
+
+
+def test_a_remembered_token_is_read_and_judged_as_before() -> None:
+    """With a cache of tokens scopes stand where Entra writes them, and a key that names another issuer from now on vouches no more."""
+    clock = FakeClock()
+    issuer = tenant(F, clock)
+    validator, _ = one(clock, issuer, token_cache_size=10)
+    token = issuer.access(scope="somewhere else")
+    for _ in range(3):
+        found = validator.validate(token)
+        assert ({"orders.read", "orders.write"}, CLIENT) == (found.scopes, found.client_id)
+    (entry,) = issuer.jwks()["keys"]
+    issuer.retire("k1")
+    issuer.add_entry({**entry, "issuer": v2(M)})
+    validator.client.refresh()
+    with pytest.raises(InvalidIssuerError):
+        validator.validate(token)
 
 
 def test_one_key_is_revoked() -> None:

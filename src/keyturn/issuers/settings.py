@@ -20,6 +20,7 @@ class Settings(TypedDict, total=False):
         leeway: Seconds by which clocks may differ.
         required_claims: Claims that must be there.
         max_token_bytes: Length above which a token is refused unread.
+        token_cache_size: How many accepted tokens to remember.
         policy: The numbers of rollover.
         fetcher: Reads documents.
         store: What survives a restart.
@@ -32,6 +33,7 @@ class Settings(TypedDict, total=False):
     leeway: float
     required_claims: Collection[str]
     max_token_bytes: int
+    token_cache_size: int
     policy: RolloverPolicy | None
     fetcher: Fetcher | None
     store: Store | None
