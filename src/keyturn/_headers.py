@@ -32,14 +32,16 @@ class KnownHeader:
     Attributes:
         header: As parsed.
         keys: The keys that fit it, in the order in which they are tried.
+        memory: The generation for which that is so.
         used: When it was used last, as a number that grows.
     """
 
-    __slots__ = ("header", "keys", "used")
+    __slots__ = ("header", "keys", "memory", "used")
 
-    def __init__(self, header: Mapping[str, Any], keys: Fitting) -> None:
+    def __init__(self, header: Mapping[str, Any], keys: Fitting, memory: object) -> None:
         self.header = header
         self.keys = keys
+        self.memory = memory
         self.used = 0
 
 
@@ -76,5 +78,5 @@ class Headers:
         if len(known) >= MOST_HEADERS:
             oldest = min(list(known), key=lambda text: known[text].used if text in known else 0)
             known.pop(oldest, None)
-        known[segment] = entry = KnownHeader(header, keys)
+        known[segment] = entry = KnownHeader(header, keys, memory)
         self.touch(entry)

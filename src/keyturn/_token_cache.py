@@ -96,7 +96,7 @@ class TokenCache:
 
     def enter(self, token: str, unverified: UnverifiedToken, key: SigningKey) -> None:
         """Remember a token that was just accepted."""
-        header, claims, _, signing_input, _ = unverified
+        header, claims, _, signing_input, _, _ = unverified
         if not all(isinstance(value, str) for value in header.values()):
             return
         payload = base64url.decode(signing_input.partition(b".")[2])

@@ -185,9 +185,10 @@ class TokenValidator:
     # Before the key: nothing here waits or fetches (R6).
 
     def _read(self, token: str, nonce: str | None) -> UnverifiedToken:
-        known = self._headers.known(self._memory())
+        # Another source of keys has no generations, and is asked with each token.
+        known = self._headers.known(None if self._keeper is None else self._keeper.memory)
         unverified = read_token(token, algorithms=self._algorithms, max_bytes=self.max_token_bytes, known=known)
-        if unverified.header_segment not in known:
+        if unverified.known is None:
             check_media_type(unverified.unverified_header, self._kind.media_types, self._kind.expected)
         if self.dialect is not None:
             self.dialect.check_first(unverified.unverified_header, unverified.unverified_claims)
@@ -214,19 +215,17 @@ class TokenValidator:
 
     # The key.
 
-    def _memory(self) -> object:
-        """Return what stands for one generation of the key set; another source has none, and is asked each time."""
-        return None if self._keeper is None else self._keeper.memory
-
     def _held(self, unverified: UnverifiedToken) -> SigningKey | Fitting:
         """Return the held key that verifies the signature; if this takes a decision, the keys that were tried in vain."""
         keeper = self._keeper
         if keeper is None or keeper.is_due():
             return ()
-        header, _, signature, signing_input, segment = unverified
+        header, _, signature, signing_input, segment, known = unverified
         memory = keeper.memory
-        known = self._headers.known(memory).get(segment)
-        fitting = memory.get((header.get("kid"), header["alg"]), ()) if known is None else known.keys
+        if known is not None and known.memory is not memory:
+            # The set has changed since the token was read.
+            known = None
+        fitting: Fitting = memory.get((header.get("kid"), header["alg"]), ()) if known is None else known.keys
         for key, verify in fitting:
             if verify(signature, signing_input):
                 keeper.used(key)
@@ -271,7 +270,10 @@ class TokenValidator:
         return key
 
     def _accepted(self, token: str, unverified: UnverifiedToken, key: SigningKey, tokens: TokenCache | None) -> ValidatedToken:
-        key = self._vouching(unverified, key) if self.dialect is None else self._scoped(self.dialect, unverified, key)
+        if self.dialect is not None:
+            key = self._scoped(self.dialect, unverified, key)
+        elif key.issuer is not None:
+            _refuse_another_issuer(unverified, key)
         if tokens is not None:
             tokens.enter(token, unverified, key)
         return self._made(unverified.unverified_claims, unverified.unverified_header, key.id)
@@ -284,17 +286,6 @@ class TokenValidator:
         if self.dialect is not None:
             self.dialect.check_claims(claims)
         return self._made(claims, header, key_id)
-
-    def _vouching(self, unverified: UnverifiedToken, key: SigningKey) -> SigningKey:
-        issuer = unverified.unverified_claims["iss"]
-        if key.issuer is not None and key.issuer != issuer:
-            raise InvalidIssuerError(
-                f"issuer is {quoted(issuer)}, but the key that verified the token is published for {quoted(key.issuer)} alone",
-                claim="iss",
-                expected=quoted(key.issuer),
-                actual=quoted(issuer),
-            )
-        return key
 
     def _scoped(self, dialect: Dialect, unverified: UnverifiedToken, key: SigningKey) -> SigningKey:
         """Return *key*, or the same material under another entry, that may vouch for this token; which entry stands first means nothing (R2).
@@ -327,10 +318,20 @@ class TokenValidator:
             error.hint = self.dialect.hint_for_key(unverified.unverified_claims) or error.hint
 
 
+def _refuse_another_issuer(unverified: UnverifiedToken, key: SigningKey) -> None:
+    issuer = unverified.unverified_claims["iss"]
+    if key.issuer != issuer:
+        raise InvalidIssuerError(
+            f"issuer is {quoted(issuer)}, but the key that verified the token is published for {quoted(key.issuer)} alone",
+            claim="iss",
+            expected=quoted(key.issuer),
+            actual=quoted(issuer),
+        )
+
 
 def _verifier(unverified: UnverifiedToken, tried: Fitting = ()) -> Callable[[SigningKey], bool]:
     """Return whether a key verifies the signature; a forged token is not tried under the same keys twice."""
-    header, _, signature, signing_input, _ = unverified
+    header, _, signature, signing_input, _, _ = unverified
     in_vain = [key for key, _ in tried]
 
     def verifies(key: SigningKey) -> bool:

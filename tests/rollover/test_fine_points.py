@@ -50,6 +50,8 @@ class TestLookingAgain:
         warm = replace(with_keys(COLD, current=published(issuer)), asked_at=START)
         now = after(START, DAY + beyond, clock)
         assert look_again(warm, DEFAULTS, now, 60.0) == now.shifted(60.0)
+        # Looked at less often, the next thing to flip is the end of the set, on either clock.
+        assert look_again(warm, DEFAULTS, now, 10 * DAY) == after(START, 2 * DAY)
 
     def test_a_vanished_key_takes_no_earlier_flip_away(self, issuer: FakeIssuer) -> None:
         """The end of its grace comes beside the line and the given time, not in their place."""

@@ -269,7 +269,7 @@ class TestSteps:
             (lambda i: i.add_entry({1, 2}), "entry is not JSON"),
             (lambda i: i.token(key="k9"), "unknown"),
             (lambda i: i.encode({}, {}, key="k9"), "unknown"),
-            (lambda i: i.down(document="keys"), 'document is "keys", expected "jwks", "discovery" or "both"'),
+            (lambda i: i.down(document="keys"), 'document is "keys", expected "jwks", "discovery" or "both", or "metadata"'),
             (lambda i: i.slow(-1), "seconds is -1"),
             (lambda i: i.fetches.expect(), "no count"),
             (lambda i: FakeIssuer("issuer.test"), 'issuer is "issuer.test", expected a URL'),

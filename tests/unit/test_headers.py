@@ -16,7 +16,7 @@ TEXT = {"alg": "ES256"}
 
 def known(validator: TokenValidator) -> int:
     """Return how many headers *validator* knows of its keys as they are."""
-    return len(validator._headers.known(validator._memory()))
+    return len(validator._headers.known(validator._keeper.memory))
 
 
 def judge(issuer: FakeIssuer) -> TokenValidator:

@@ -24,11 +24,22 @@ def decode(text: bytes) -> bytes:
     Raises:
         ValueError: *text* has a character outside the alphabet, padding, an impossible length or non-zero unused bits.
     """
+    if b"+" in text or b"/" in text or b"=" in text:
+        raise ValueError("a character outside the base64url alphabet")
+    return decode_part(text)
+
+
+def decode_part(text: bytes) -> bytes:
+    """Do the same as `decode()` for a part of a text that is known to hold no `+`, `/` and `=`, the marks of other kinds of base64.
+
+    Raises:
+        ValueError: *text* has a character outside the alphabet, padding, an impossible length or non-zero unused bits.
+    """
     rest = len(text) & 3
     if rest and text[-1] not in _LAST[rest]:
         raise ValueError("impossible length" if rest == 1 else "unused trailing bits are not zero")
     try:
-        return speed.decode_base64(text, _PADDING[rest])
+        return speed.decode_base64(text + _PADDING[rest] if rest else text, b"-_", True)
     except ValueError:
         raise ValueError("a character outside the base64url alphabet") from None
 

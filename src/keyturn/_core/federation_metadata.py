@@ -280,10 +280,11 @@ def _roles(entity: Element, now: float, max_keys: int) -> tuple[MetadataRole, ..
     published = {entry.der for entry in entries if entry.issues_tokens}
     if len(published) > max_keys:
         raise InvalidKeySetError(f"the federation metadata has {len(published)} certificates; at most {max_keys} are allowed (setting: max_keys)")
-    roles = sorted({(_role_name(role), _issues_tokens(role)) for role in elements})
-    return tuple(
-        MetadataRole(name, issues, _keys(entry for entry in entries if (entry.role, entry.issues_tokens) == (name, issues))) for name, issues in roles
-    )
+    # Sorted into roles in one pass: a document may have as many names of roles as it has elements.
+    by_role: dict[tuple[str, bool], list[_Entry]] = {(_role_name(role), _issues_tokens(role)): [] for role in elements}
+    for entry in entries:
+        by_role[entry.role, entry.issues_tokens].append(entry)
+    return tuple(MetadataRole(name, issues, _keys(by_role[name, issues])) for name, issues in sorted(by_role))
 
 
 def _issues_tokens(role: Element) -> bool:

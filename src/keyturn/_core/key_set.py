@@ -321,4 +321,4 @@ def no_usable_key(skipped: Sequence[SkippedKey], document: str = "key set") -> s
     """Return the message for a document none of whose entries can serve, with the reasons of the first."""
     reasons = "; ".join(f"{quoted(entry.kid) if entry.kid else 'one without kid'} {entry.reason}" for entry in skipped[:_REASONS_SHOWN])
     more = f"; and {len(skipped) - _REASONS_SHOWN} more" if len(skipped) > _REASONS_SHOWN else ""
-    return f"the {document} has {len(skipped)} entries and no usable key: {reasons}{more}"
+    return f"the {document} has {len(skipped)} entries and no usable key{': ' if reasons else ''}{reasons}{more}"

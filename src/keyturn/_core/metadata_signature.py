@@ -8,6 +8,8 @@ Rules of this file:
 3. RSA and ECDSA with SHA-2, exclusive canonicalization, and the enveloped signature are what metadata uses (section 3.1); anything else
    refuses. The dates of the signer's certificate decide nothing, as with every certificate here.
 4. The document has passed `strict_xml.py` before: no DOCTYPE, no entity, no processing instruction and no comment in a certificate.
+5. Exclusive canonicalization leaves out a prefix that stands in the value of `xsi:type` alone: its spelling is signed, and its namespace
+   is not. Whoever could change it could hide a role of WS-Federation, and not make an issuer of one whose type is called otherwise.
 
 This file needs `keyturn[saml]`: canonical XML must not be code of our own.
 """

@@ -34,7 +34,8 @@ def instant(text: str) -> float:
     if match is not None:
         whole, _, zone = match.groups()
         try:
-            return datetime.fromisoformat(whole + (zone or "Z")).timestamp()
+            # In UTC it has to be an instant that can be shown, too: with its zone the first day of year 1 lies before there are dates.
+            return datetime.fromisoformat(whole + (zone or "Z")).astimezone(UTC).timestamp()
         except (ValueError, OverflowError):
             pass
     raise InvalidKeySetError(f"the federation metadata has the validUntil {quoted(text)}, expected an instant such as 2030-01-31T12:00:00Z")

@@ -66,7 +66,7 @@ def check_tenant(claims: Claims, issuers: Collection[str], claim: str) -> None:
         raise MissingClaimError(f"the claim {claim} is missing", claim=claim, expected="present", actual="absent")
     elif not is_guid(tenant):
         raise ClaimError(f"{claim} is {quoted(tenant)}, expected the GUID of a tenant", claim=claim, expected="a GUID", actual=quoted(tenant))
-    elif not any(filled_in(name, tenant) == issuer for name in issuers) or issuer.split("/")[_SEGMENT : _SEGMENT + 1] != [tenant]:
+    elif not any(filled_in(name, tenant) == issuer for name in issuers) or _segment(issuer) != [tenant]:
         raise InvalidIssuerError(
             f"issuer is {quoted(issuer)}, expected that of the tenant in the claim {claim}, {quoted(tenant)}",
             claim="iss",
@@ -89,7 +89,14 @@ def is_published_for(key_issuer: str | None, claims: Claims, issuers: Collection
     tenant = None if claim is None else claims.get(claim)
     if not isinstance(tenant, str):
         return key_issuer in issuers
-    return any(filled_in(name, tenant) == filled_in(key_issuer, tenant) for name in issuers)
+    published_for = filled_in(key_issuer, tenant)
+    # Names of several tenants may be configured: a key of one of them is none of another's.
+    return _segment(published_for) == [tenant] and any(filled_in(name, tenant) == published_for for name in issuers)
+
+
+def _segment(issuer: str) -> list[str]:
+    """Return the first segment of an issuer's path, in a list that is empty where there is none."""
+    return issuer.split("/")[_SEGMENT : _SEGMENT + 1]
 
 
 def _has_form(name: str, issuer: str) -> bool:

@@ -36,6 +36,7 @@ class UnverifiedToken(NamedTuple):
         signature: The decoded signature.
         signing_input: Header and payload as they were signed.
         header_segment: The header as sent, under which it may be remembered once a key has verified the token.
+        known: What was remembered of the header, or None.
     """
 
     unverified_header: Mapping[str, Any]
@@ -43,6 +44,7 @@ class UnverifiedToken(NamedTuple):
     signature: bytes
     signing_input: bytes
     header_segment: bytes
+    known: Any = None
 
 
 class Known(Protocol):
@@ -81,10 +83,13 @@ def read_token(token: object, *, algorithms: Container[str], max_bytes: int, kno
     else:
         header = before.header
     claims = _object(middle, "payload")
-    signature = _decoded(last, "signature")
+    try:
+        signature = base64url.decode_part(last)
+    except ValueError as error:
+        raise _not_base64url(last, "signature", error) from None
     if not signature:
         raise MalformedTokenError("the token has no signature")
-    return UnverifiedToken(header, claims, signature, signing_input, first)
+    return UnverifiedToken(header, claims, signature, signing_input, first, before)
 
 
 def check_header(header: Mapping[str, Any], algorithms: Container[str]) -> None:
@@ -147,9 +152,10 @@ def _ascii(token: object, max_bytes: int) -> bytes:
         raise MalformedTokenError(f"expected the token as str, got {type(token).__name__}")
     if len(token) > max_bytes:
         raise MalformedTokenError(f"the token has {len(token)} characters; {max_bytes} are allowed (setting: max_token_bytes)")
-    # Asked before encoding: the error of a failed encoding would keep the whole token.
-    if not token.isascii():
-        raise MalformedTokenError("the token has characters outside base64url and dots")
+    # Asked before encoding: the error of a failed encoding would keep the whole token. The three marks belong to other kinds of base64,
+    # which a quick decoder may take for ours; whatever else is wrong is found segment by segment.
+    if not token.isascii() or "+" in token or "/" in token or "=" in token:
+        raise MalformedTokenError("the token has characters outside base64url and dots", hint=_scheme_hint(token[:7].encode("ascii", "replace")))
     return token.encode("ascii")
 
 
@@ -164,18 +170,17 @@ def _scheme_hint(text: bytes) -> str | None:
     return 'Hand over the token alone, without "Bearer" in front of it.' if text[:7].lower() == b"bearer " else None
 
 
-def _decoded(segment: bytes, part: str) -> bytes:
-    try:
-        return base64url.decode(segment)
-    except ValueError as error:
-        raise MalformedTokenError(f"the {part} is not base64url: {error}", hint=_scheme_hint(segment)) from None
-
-
 def _object(segment: bytes, part: str) -> dict[str, Any]:
     try:
-        value = parse_token_part(_decoded(segment, part))
+        value = parse_token_part(base64url.decode_part(segment))
     except NotStrictJSONError as error:
         raise MalformedTokenError(f"the {part} is {error}") from None
+    except ValueError as error:
+        raise _not_base64url(segment, part, error) from None
     if not isinstance(value, dict):
         raise MalformedTokenError(f"the {part} is not a JSON object")
     return value
+
+
+def _not_base64url(segment: bytes, part: str, error: ValueError) -> MalformedTokenError:
+    return MalformedTokenError(f"the {part} is not base64url: {error}", hint=_scheme_hint(segment))

@@ -6,7 +6,7 @@ Rules of this file:
 2. A token of Microsoft Graph is for Graph alone. Its signature is made over a changed header, and to undo the change would be to
    accept somebody else's token.
 3. An ID token has the audience and the `typ` of an access token of the same registration, so claims tell them apart: an access token
-   has `azp` (v2) or `appid` (v1), and `scp` or `roles`.
+   has `azp` (v2) or `appid` (v1), and `scp` or `roles`; an ID token has no `scp`, no `appid` and no `idtyp`.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ _CLOUD_OF_HOST = {
     "sts.chinacloudapi.cn": "the cloud in China",
     "login.chinacloudapi.cn": "the cloud in China",
 }
+_HOSTS = frozenset({"sts.windows.net", *_CLOUD_OF_HOST})
+_NEVER_AT_LOGIN = ("scp", "appid", "idtyp")
 
 
 def refuse_graph(header: Claims, claims: Claims) -> None:
@@ -100,19 +102,44 @@ def check_kind(version: int, callers: Collection[str]) -> Callable[[Claims], Non
 
 
 def check_login(claims: Claims) -> None:
-    """Refuse an access token at a login: ID tokens have no `scp`.
+    """Refuse an access token at a login: ID tokens have no `scp`, and an application's own token, which has none either, has others.
 
     Raises:
         TokenTypeError: There is one.
     """
-    if "scp" in claims:
-        raise TokenTypeError(
-            "the token has the claim scp, which ID tokens do not have (setting: token_type)",
-            claim="scp",
-            expected="absent",
-            actual="present",
-            hint="An access token was sent to a login.",
-        )
+    for claim in _NEVER_AT_LOGIN:
+        if claim in claims:
+            raise TokenTypeError(
+                f"the token has the claim {claim}, which ID tokens do not have (setting: token_type)",
+                claim=claim,
+                expected="absent",
+                actual="present",
+                hint="An access token was sent to a login.",
+            )
+
+
+def policy_of(claims: Claims) -> object:
+    """Return what a token of B2C says of its policy: `tfp`, in older flows `acr`."""
+    policy = claims.get("tfp")
+    return claims.get("acr") if policy is None else policy
+
+
+def policy_hint(expected: str) -> Callable[[Claims], str | None]:
+    """Return what says that a token is of a policy that nobody listed.
+
+    Args:
+        expected: Issuer of a policy that is listed.
+    """
+
+    def hint(claims: Claims) -> str | None:
+        if claims.get("iss") != expected:
+            return None
+        policy = policy_of(claims)
+        if not isinstance(policy, str) or not policy:
+            return "The token says neither in `tfp` nor in `acr` which policy it is of."
+        return f"The token is of policy {quoted(policy)}: name it in `policies` if its tokens are to be accepted."
+
+    return hint
 
 
 def issuer_hint(authority: str, version: int, tenant: str | None) -> Callable[[Claims], str | None]:
@@ -156,7 +183,9 @@ def _of_another_authority(host: str | None, authority: str) -> str | None:
     if host is None:
         return None
     ours, theirs = _CLOUD_OF_HOST.get(authority), _CLOUD_OF_HOST.get(host)
-    if host.endswith(".ciamlogin.com") != authority.endswith(".ciamlogin.com"):
+    # Only an authority of Microsoft's is recommended: `iss` is whatever the sender wrote.
+    theirs_external, ours_external = host.endswith(".ciamlogin.com"), authority.endswith(".ciamlogin.com")
+    if theirs_external != ours_external and (theirs_external or host in _HOSTS):
         return f"The token is of authority {quoted(host)}, which has other keys for the same tenant: use the authority that issued the token."
     if host.endswith(".b2clogin.com"):
         return f"The token is of Azure AD B2C at {quoted(host)}: use `entra.b2c()`."
@@ -171,7 +200,7 @@ def _version(claims: Claims, issuer: str) -> int | None:
     if isinstance(stated, str) and stated in _VERSION_OF:
         return _VERSION_OF[stated]
     # Issuers of version 1 are called after sts.windows.net in more than one cloud, so this host says nothing of the cloud.
-    if _host(issuer) not in {"sts.windows.net", *_CLOUD_OF_HOST}:
+    if _host(issuer) not in _HOSTS:
         return None
     return 2 if issuer.endswith(("/v2.0", "/v2.0/")) else 1
 

@@ -22,7 +22,7 @@ from keyturn._core.policy import RolloverPolicy
 from keyturn._core.tenant import PLACEHOLDER, is_guid, template_of
 from keyturn.dialect import Dialect
 from keyturn.errors import ClaimError, ConfigurationError, quoted
-from keyturn.issuers._entra_rules import check_kind, check_login, issuer_hint, key_hint, refuse_graph
+from keyturn.issuers._entra_rules import check_kind, check_login, issuer_hint, key_hint, policy_hint, policy_of, refuse_graph
 from keyturn.issuers._preset import Kind, build, host, texts, word
 from keyturn.issuers.settings import Settings
 from keyturn.router import IssuerRouter, by_issuer
@@ -232,7 +232,12 @@ def b2c(
         word(policy, "policies", "B2C_1_sign_in")
         issuer = f"https://{place}/tfp/{guid}/{policy}/v2.0/" if issuer_with_policy else f"https://{place}/{guid}/v2.0/"
         dialect = Dialect(
-            scopes=(("scp",),), clients=(("azp",),), checks=(_of_policy(policy),), first_checks=(refuse_graph,), route_claims={"tfp": policy}
+            scopes=(("scp",),),
+            clients=(("azp",),),
+            checks=(_of_policy(policy), *((check_login,) if token_type == "id" else ())),  # noqa: S105 - a kind of token, not a secret
+            first_checks=(refuse_graph,),
+            route_claims={"tfp": policy},
+            issuer_hint=policy_hint(issuer),
         )
         url = f"https://{place}/{name}.onmicrosoft.com/{policy}/v2.0/.well-known/openid-configuration"
         made = build(issuer, audience=audience, token_type=token_type, dialect=dialect, discovery_url=url, **_with_defaults(settings))
@@ -242,7 +247,7 @@ def b2c(
 
 def by_policy(unverified_claims: Mapping[str, Any]) -> object:
     """Return the claim `iss` and the policy in `tfp`, else in `acr`, without regard to its letter case; for validators of `b2c()`."""
-    issuer, policy = unverified_claims.get("iss"), _policy(unverified_claims)
+    issuer, policy = unverified_claims.get("iss"), policy_of(unverified_claims)
     return f"{issuer} {policy.lower()}" if isinstance(issuer, str) and isinstance(policy, str) else None
 
 
@@ -348,7 +353,8 @@ def _with_defaults(settings: Settings) -> Settings:
 
 
 def _refuse_personal(claims: Mapping[str, Any]) -> None:
-    if claims["tid"] == PERSONAL_ACCOUNTS:
+    # A GUID in capitals is the same GUID; what is refused must not depend on how it is written.
+    if claims["tid"].lower() == PERSONAL_ACCOUNTS:
         raise ClaimError(
             "the token is of a personal Microsoft account, expected one of an organisation (setting: tenant)",
             claim="tid",
@@ -357,14 +363,9 @@ def _refuse_personal(claims: Mapping[str, Any]) -> None:
         )
 
 
-def _policy(claims: Mapping[str, Any]) -> object:
-    policy = claims.get("tfp")
-    return claims.get("acr") if policy is None else policy
-
-
 def _of_policy(expected: str) -> Callable[[Mapping[str, Any]], None]:
     def judge(claims: Mapping[str, Any]) -> None:
-        policy = _policy(claims)
+        policy = policy_of(claims)
         if not isinstance(policy, str) or policy.lower() != expected.lower():
             raise ClaimError(
                 f"the token is of policy {quoted(policy)}, expected {quoted(expected)} (setting: policies)",
