@@ -129,7 +129,7 @@ _INSTALLED = (speed.read_json, speed.decode_base64)
 
 def has_extra() -> bool:
     """Return whether both decoders of the extra are installed."""
-    return speed.standard_json not in _INSTALLED and speed.standard_base64 not in _INSTALLED
+    return None not in _INSTALLED and speed.standard_base64 not in _INSTALLED
 
 
 def _with_extra() -> None:
@@ -137,7 +137,7 @@ def _with_extra() -> None:
 
 
 def _without_extra() -> None:
-    speed.read_json, speed.decode_base64 = speed.standard_json, speed.standard_base64
+    speed.read_json, speed.decode_base64 = None, speed.standard_base64
 
 
 def token_of(issuer: FakeIssuer, size: int) -> str:
