@@ -182,7 +182,7 @@ def test_any_organization() -> None:
 def test_ten_thousand_tenants_cost_no_more_than_one_issuer() -> None:
     """Whatever tenants tokens invent, no client is made, and the issuer is asked as often as one issuer may be (AT32, R4, R5)."""
     clock = FakeClock()
-    issuers = common(clock), common(clock, version=1)
+    issuers = common(clock), common(clock, version=1, name="organizations")
     internet = Internet(*issuers)
     router = entra.router(entra.ANY_TENANT, audience=API, clock=clock, fetcher=internet)
     assert all(router.validate(issuer.access(version=version)) for issuer, version in zip(issuers, (2, 1), strict=True))
@@ -219,7 +219,7 @@ def test_both_versions() -> None:
 def test_any_tenant_in_both_versions() -> None:
     """A router takes every issuer of its templates, and no other."""
     clock = FakeClock()
-    two, first = common(clock), common(clock, version=1)
+    two, first = common(clock), common(clock, version=1, name="organizations")
     router = entra.router(entra.ANY_TENANT, audience=API, clock=clock, fetcher=Internet(two, first))
     assert (v2(G), v1(G)) == (router.validate(two.access(G)).issuer, router.validate(first.access(G, version=1)).issuer)
     with pytest.raises(InvalidIssuerError):

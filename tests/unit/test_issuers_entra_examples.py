@@ -36,7 +36,7 @@ def refused(issuer: Directory, token: str, error: type[KeyturnError], *, fetches
 
 def test_a1_a_token_of_version_1() -> None:
     """The template of version 1 is filled in with `tid`; its keys name no issuer."""
-    issuer = common(CLOCK, version=1)
+    issuer = common(CLOCK, version=1, name="organizations")
     assert T1 == issuer.issuer
     token = accepted(issuer, issuer.access(version=1), version=1)
     assert (f"https://sts.windows.net/{F}/", CLIENT) == (token.issuer, token.client_id)

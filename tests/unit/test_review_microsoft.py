@@ -11,7 +11,7 @@ import pytest
 from tests.unit.entra_documents import API, CLIENT, HOST, Directory, F, G, Internet, M, common, tenant, v2
 from tests.unit.metadata import CERT, FED, MD, OTHER, der_of, descriptor, entity, key_info, parsed, role, signed, typed_role, x5t_s256
 
-from keyturn import ClaimError, InvalidIssuerError, InvalidKeySetError, TokenTypeError
+from keyturn import ClaimError, InvalidIssuerError, InvalidKeySetError, TokenTypeError, UnknownKeyError
 from keyturn._core.tenant import is_published_for
 from keyturn.issuers import entra
 from keyturn.testing import FakeClock
@@ -88,6 +88,21 @@ def test_a_personal_account_in_other_letters(letters: Callable[[str], str]) -> N
     assert not document.fetches.requests
 
 
+def test_any_tenant_in_version_1() -> None:
+    """Keys of version 1 name no issuer, so those of personal accounts, which `common` may list, are never read for tenants (Storm-0558)."""
+    clock = FakeClock()
+    consumers, work = common(clock, version=1), common(clock, version=1, name="organizations")
+    consumers.cut_over("consumer", alg=None)
+    internet = Internet(consumers, work)
+    validator = entra.validator(entra.ANY_TENANT, audience=API, version=1, clock=clock, fetcher=internet)
+    assert validator.validate(work.access(version=1))
+    with pytest.raises(UnknownKeyError):
+        validator.validate(consumers.access(version=1))
+    assert not any("/common/" in url for url in internet.asked)
+    with pytest.raises(ClaimError, match="personal Microsoft account"):
+        validator.validate(work.access(M, version=1))
+
+
 @pytest.mark.parametrize(
     ("issuer", "claim", "passes"),
     [(v2(F), F, True), ("https://login.microsoftonline.com/{tenantid}/v2.0", G, True), (v2(F), G, False), (v2(F), F.upper(), False)],
@@ -95,6 +110,15 @@ def test_a_personal_account_in_other_letters(letters: Callable[[str], str]) -> N
 def test_a_key_of_one_of_several_configured_tenants(issuer: str, claim: str, passes: bool) -> None:
     """Where names of several tenants are configured, a key that names one of them serves none of the others (Storm-0558, AT33)."""
     assert passes == is_published_for(issuer, {"iss": v2(claim), "tid": claim}, [v2(F), v2(G)], "tid")
+
+
+def test_a_template_inside_a_token_is_told() -> None:
+    """The message says what was expected, though the token's text equals what is configured."""
+    clock = FakeClock()
+    document = common(clock)
+    validator = entra.validator(entra.ANY_TENANT, audience=API, clock=clock, fetcher=Internet(document))
+    with pytest.raises(InvalidIssuerError, match="a template that nobody filled in, expected the issuer of one tenant$"):
+        validator.validate(document.access(iss=v2("{tenantid}")))
 
 
 def test_an_authority_that_the_token_made_up() -> None:

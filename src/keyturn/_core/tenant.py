@@ -58,8 +58,15 @@ def check_tenant(claims: Claims, issuers: Collection[str], claim: str) -> None:
     """
     issuer, tenant = claims.get("iss"), claims.get(claim)
     if not isinstance(issuer, str) or not any(_has_form(name, issuer) for name in issuers):
-        # A template that stands in a token as it is would equal the configured one.
-        check_issuer(claims, [name for name in issuers if name != issuer])
+        if isinstance(issuer, str) and PLACEHOLDER in issuer:
+            # It would equal the configured template.
+            raise InvalidIssuerError(
+                f"issuer is {quoted(issuer)}, a template that nobody filled in, expected the issuer of one tenant",
+                claim="iss",
+                expected="the issuer of one tenant",
+                actual=quoted(issuer),
+            )
+        check_issuer(claims, issuers)
     elif any(name != claim and name.lower() == claim for name in claims):
         raise ClaimError(f"the claim {claim} is there twice, in different letter case", claim=claim, expected="once", actual="twice")
     elif tenant is None:

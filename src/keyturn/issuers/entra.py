@@ -48,7 +48,7 @@ class AnyTenant(Enum):
 
 
 ANY_TENANT: Final = AnyTenant.WORK_OR_PERSONAL
-"""Tokens of every tenant, and of personal accounts."""
+"""Tokens of every tenant, and of personal accounts; these have tokens of version 2 alone, so in version 1 it is `ANY_ORGANIZATION`."""
 
 ANY_ORGANIZATION: Final = AnyTenant.WORK
 """Tokens of every tenant of an organisation; none of personal accounts."""
@@ -119,6 +119,9 @@ def validator(
     if version not in {1, 2}:
         raise ConfigurationError(f"version is {quoted(version)}, expected 1 or 2 (setting: version)")
     template = cloud.v1 if version == 1 else cloud.v2
+    if isinstance(tenant, AnyTenant) and version == 1:
+        # Keys of version 1 name no issuer, so nothing would tell a key of personal accounts in the document of `common` from others.
+        tenant = ANY_ORGANIZATION
     name = tenant.value if isinstance(tenant, AnyTenant) else _tenant(tenant)
     one = None if isinstance(tenant, AnyTenant) else name
     dialect = _dialect(
