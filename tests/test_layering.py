@@ -48,6 +48,7 @@ LAYER_OF = {
     "sources": "client",
     "status": "client",
     "_headers": "validator",
+    "_judging_settings": "validator",
     "_token_cache": "validator",
     "dialect": "validator",
     "router": "validator",

@@ -72,11 +72,14 @@ class Headers:
         """Remember a header, unless somebody could alter what it holds."""
         if not all(isinstance(value, str) for value in header.values()):
             return
-        if self._generation.memory is not memory:
-            self._generation = _Generation(memory, {})
-        known = self._generation.known
-        if len(known) >= MOST_HEADERS:
-            oldest = min(list(known), key=lambda text: known[text].used if text in known else 0)
-            known.pop(oldest, None)
+        # Read once: another thread may begin a newer generation meanwhile, and what was learned of this one has no place there.
+        generation = self._generation
+        if generation.memory is not memory:
+            self._generation = generation = _Generation(memory, {})
+        known = generation.known
+        # As often as it takes: of two threads that found the same oldest one, one dropped nothing.
+        while len(known) >= MOST_HEADERS:
+            oldest = min(list(known.items()), key=lambda entry: entry[1].used, default=(segment, None))
+            known.pop(oldest[0], None)
         known[segment] = entry = KnownHeader(header, keys, memory)
         self.touch(entry)

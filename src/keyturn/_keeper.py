@@ -121,8 +121,18 @@ class Keeper:
         return () if self.is_due() else self.memory.get((kid, algorithm), ())
 
     def holds(self, key: SigningKey) -> bool:
-        """Return whether *key* may serve now, after the decision that any use of a key is due to (R3, R9, R10, R11)."""
-        return self.ask_held() is None and any(key.identity == held.identity for held in self.state.held.keys)
+        """Return whether *key* may serve now, after the decision that any use of a key is due to (R3, R9, R10, R11).
+
+        Where the decision is to wait or to refuse, the answer is no and nothing begins: a refresh that began here would be older than
+        the question of whoever then asks for the key, who would take it for one that ran already and order a second one (R4).
+        """
+        with self.step() as step, step.process.lock:
+            self._look_at_clocks(step)
+            decision = decide_held(self.state, self.policy, step.now)
+            if not isinstance(decision, Serve):
+                return False
+            self._serve(step, decision)
+        return any(key.identity == held.identity for held in self.state.held.keys)
 
     def matching(self, header: Mapping[str, Any]) -> Match:
         """Return the keys that fit *header*."""
@@ -162,7 +172,6 @@ class Keeper:
                 return step.process.flight or _INTERRUPTED
             if isinstance(decision, Fetch):
                 return self._begin(step, decision.reason, None, awaited=True)
-            step.events += self._telling.staleness(self.state, self.policy, step.now)
             self._serve(step, decision)
             return None
 
@@ -333,6 +342,7 @@ class Keeper:
         return flight
 
     def _serve(self, step: Step, decision: Serve) -> None:
+        step.events += self._telling.staleness(self.state, self.policy, step.now)
         if decision.refresh is not None:
             self._begin(step, decision.refresh, None, awaited=False)
         # A look comes every minute at least, so what was noted since the last one is noted anew.

@@ -26,7 +26,7 @@ from keyturn._keeper import Keeper
 from keyturn.validated_token import ValidatedToken
 
 MOST_TOKENS: Final = 1_000_000
-"""Tokens that may be remembered: about a gigabyte of them."""
+"""Tokens that may be remembered: of usual ones about a gigabyte."""
 
 
 class _Accepted:
@@ -58,11 +58,12 @@ class TokenCache:
     """The accepted tokens of one validator.
 
     Args:
-        size: How many at most.
+        size: How many at most; an odd number counts as the even one above it.
         keeper: Says whether a key serves now.
         wall: Returns the seconds since the epoch.
         leeway: Seconds by which clocks may differ.
         make: Makes what is handed out, of claims, header and the key's name; it may still refuse.
+        longest: Characters above which a text is not even looked for, since none that long was accepted.
     """
 
     def __init__(
@@ -72,8 +73,11 @@ class TokenCache:
         wall: Callable[[], float],
         leeway: float,
         make: Callable[[dict[str, Any], Mapping[str, Any], str], ValidatedToken],
+        *,
+        longest: int,
     ) -> None:
         self._half = (size + 1) // 2
+        self._longest = longest
         self._keeper = keeper
         self._wall = wall
         self._leeway = leeway
@@ -86,7 +90,7 @@ class TokenCache:
 
     def again(self, token: str) -> ValidatedToken | None:
         """Return a token that was accepted before and is good now, under a key that serves now; else None: validate it."""
-        if not isinstance(token, str) or not token.isascii():
+        if not isinstance(token, str) or len(token) > self._longest or not token.isascii():
             return None
         name = sha256(token.encode("ascii")).digest()
         found = self._young.get(name) or self._rejuvenated(name)

@@ -18,6 +18,7 @@ from keyturn._core.signatures import DEFAULT_ALGORITHMS
 from keyturn._core.token import UnverifiedToken, check_media_type, read_token
 from keyturn._headers import Fitting, Headers
 from keyturn._inquiry import Inquiry
+from keyturn._judging_settings import allowed, claim_names, names, within
 from keyturn._token_cache import MOST_TOKENS, TokenCache
 from keyturn.client import KeySetClient
 from keyturn.clock import Clock, SystemClock
@@ -110,14 +111,14 @@ class TokenValidator:
             _refuse_second_settings(source, policy=policy, fetcher=fetcher, store=store, on_event=on_event or None)
         # Typed as what it is for an issuer, so that `validator.client.revoke(...)` type-checks; another source is what was handed in.
         self.client = cast("KeySetClient", source)
-        self.issuers = _names(issuer if issuer is not None else source.issuer, "issuer", "https://login.example.com")
-        self._audiences = _names(audience, "audience", "api://orders")
-        self._algorithms = _allowed(algorithms)
-        self._leeway = _within(leeway, 0.0, LONGEST_LEEWAY, "leeway")
-        self.max_token_bytes = int(_within(max_token_bytes, 1, LARGEST_TOKEN, "max_token_bytes"))
+        self.issuers = names(issuer if issuer is not None else source.issuer, "issuer", "https://login.example.com")
+        self._audiences = names(audience, "audience", "api://orders")
+        self._algorithms = allowed(algorithms)
+        self._leeway = within(leeway, 0.0, LONGEST_LEEWAY, "leeway")
+        self.max_token_bytes = int(within(max_token_bytes, 1, LARGEST_TOKEN, "max_token_bytes"))
         self._kind = _known_kind(token_type)
         self._token_type = token_type
-        self._checks = _checks(token_type, self._audiences, _claim_names(required_claims))
+        self._checks = _checks(token_type, self._audiences, claim_names(required_claims))
         if dialect is not None and not isinstance(dialect, Dialect):
             raise ConfigurationError(f"dialect is {quoted(dialect)}, expected a Dialect (setting: dialect)")
         self.dialect = dialect
@@ -173,14 +174,16 @@ class TokenValidator:
         return f"<TokenValidator of {' and '.join(map(quoted, sorted(self.issuers)))} for {' and '.join(map(quoted, sorted(self._audiences)))}>"
 
     def _token_cache(self, size: int) -> TokenCache | None:
-        size = int(_within(size, 0, MOST_TOKENS, "token_cache_size"))
+        size = int(within(size, 0, MOST_TOKENS, "token_cache_size"))
         if size and self._keeper is None:
             raise ConfigurationError(
                 f"token_cache_size is {size}, and the source of keys is a {type(self.client).__name__}, expected a KeySetClient "
                 "(setting: token_cache_size)",
                 hint="Another source is asked with every token, so nothing can be spared.",
             )
-        return TokenCache(size, self._keeper, self._wall, self._leeway, self._made_again) if size and self._keeper else None
+        if not size or self._keeper is None:
+            return None
+        return TokenCache(size, self._keeper, self._wall, self._leeway, self._made_again, longest=self.max_token_bytes)
 
     # Before the key: nothing here waits or fetches (R6).
 
@@ -376,36 +379,6 @@ def _refuse_second_settings(source: object, **settings: object) -> None:
     for setting, value in settings.items():
         if value is not None:
             raise ConfigurationError(f"{setting} belongs to the source of keys that was handed in, and cannot be set here (setting: {setting})")
-
-
-def _names(value: object, setting: str, example: str) -> frozenset[str]:
-    names = (value,) if isinstance(value, str) else value
-    if isinstance(names, Iterable) and not isinstance(names, (bytes, Mapping)):
-        listed = list(names)
-        if listed and all(isinstance(name, str) and name.strip() for name in listed):
-            return frozenset(listed)
-    raise ConfigurationError(f'{setting} is {quoted(value)}, expected text or a list of texts, for example "{example}" (setting: {setting})')
-
-
-def _claim_names(value: Collection[str]) -> frozenset[str]:
-    return frozenset() if not isinstance(value, str) and not value else _names(value, "required_claims", "jti")
-
-
-def _allowed(algorithms: Collection[str]) -> frozenset[str]:
-    names = _names(algorithms, "algorithms", "RS256")
-    for name in names:
-        if name not in DEFAULT_ALGORITHMS:
-            raise ConfigurationError(
-                f"algorithm {quoted(name)} is not one of {', '.join(DEFAULT_ALGORITHMS)} (setting: algorithms)",
-                hint="There is no none and no HMAC: keys come from a public document, and a public key is no secret.",
-            )
-    return names
-
-
-def _within(value: Any, low: float, high: float, setting: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        raise ConfigurationError(f"{setting} is {quoted(value)}, expected a number from {low:g} to {high:g} (setting: {setting})")
-    return value
 
 
 def _known_kind(token_type: str) -> _Kind:

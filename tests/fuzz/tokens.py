@@ -6,6 +6,7 @@ Rules of this file:
    here without the code that is tested.
 2. Fixed keys and an issuer's keys give one verdict: the two have different ways to the same key.
 3. What was read can be printed and read again, and says the same.
+4. Where the extra `keyturn[speed]` is installed, its decoders and the standard library's give one verdict, and the same claims.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import math
 import random
 from collections.abc import Iterator, Mapping
 from typing import Any
+from unittest import mock
 
 from tests.fuzz import json_edits
 from tests.fuzz.fixed_keys import FixedKey
@@ -30,6 +32,7 @@ from tests.unit.attacks_on_signatures import SIGNATURES
 from tests.unit.attacks_on_trust import TRUST
 
 from keyturn import DEFAULT_ALGORITHMS, KeyturnError, StaticKeySet, TokenValidator, ValidatedToken
+from keyturn._core import speed
 from keyturn._core.token import read_token
 from keyturn.testing import FakeClock, FakeIssuer
 from keyturn.testing.keys import base64url
@@ -95,7 +98,22 @@ def check(data: bytes) -> bool:
         require_good(token)
     require(("access" in accepted) == ("following" in accepted), f"fixed keys and an issuer's keys disagree: {sorted(accepted)}")
     require_stable(text)
+    require_same_without_extra(data, verdicts)
     return bool(accepted)
+
+
+def require_same_without_extra(data: bytes, verdicts: Mapping[str, Any]) -> None:
+    """Raise `Broken` unless the standard library's decoders lead to the same verdicts, texts and claims."""
+    if speed.read_json is None and speed.decode_base64 is speed.standard_base64:
+        return
+    with mock.patch.multiple(speed, read_json=None, decode_base64=speed.standard_base64):
+        plain = read(data)
+    require({kind: _told(found) for kind, found in plain.items()} == {kind: _told(found) for kind, found in verdicts.items()}, "decoders disagree")
+
+
+def _told(found: object) -> str:
+    # Types count: 1 and 1.0 are equal, and not the same claim.
+    return repr((dict(found.claims), dict(found.header))) if isinstance(found, ValidatedToken) else f"{type(found).__name__} {found}"
 
 
 def require_signed(text: str) -> None:

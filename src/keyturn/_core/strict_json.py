@@ -34,8 +34,11 @@ class NotStrictJSONError(ValueError):
     """The text is not JSON as this file wants it; the message says why and holds none of it."""
 
 
-# Of floats, since one parser makes them of integers beyond 64 bits, and of what is nested too deep.
-_DOUBT = ValueError("what a quick parser may read differently")
+class _DoubtError(ValueError):
+    """What a quick parser may read differently: a float, since one makes them of integers beyond 64 bits, or what is nested too deep.
+
+    The class is raised, and so made anew each time: one error for all would keep the frames, and with them the texts, of every time.
+    """
 
 
 class RepeatedMember:
@@ -117,7 +120,7 @@ def _read_quickly(data: bytes) -> dict[str, Any] | None:
 def _strings_in(value: dict[str, Any], depth: int) -> int:
     """Count the strings of what was read, names of members among them; *depth* is its own."""
     if depth > MAX_DEPTH:
-        raise _DOUBT
+        raise _DoubtError
     strings = len(value)
     for item in value.values():
         kind = type(item)
@@ -128,20 +131,20 @@ def _strings_in(value: dict[str, Any], depth: int) -> int:
         elif kind is dict:
             strings += _strings_in(item, depth + 1)
         elif kind is float:
-            raise _DOUBT
+            raise _DoubtError
     return strings
 
 
 def _strings_of(items: list[Any], depth: int) -> int:
     """Count the strings of an array: they are nearly always all that it holds, and then counted in C."""
     if depth > MAX_DEPTH:
-        raise _DOUBT
+        raise _DoubtError
     kinds = list(map(type, items))
     strings = kinds.count(str)
     if strings == len(kinds):
         return strings
     if float in kinds:
-        raise _DOUBT
+        raise _DoubtError
     for item in items:
         if isinstance(item, (dict, list)):
             strings += _strings_in(item, depth + 1) if isinstance(item, dict) else _strings_of(item, depth + 1)
