@@ -11,9 +11,9 @@ from keyturn.errors import ConfigurationError, quoted
 
 def names(value: object, setting: str, example: str) -> frozenset[str]:
     """Return one text or a list of texts as a set; *example* is shown to whoever gave neither."""
-    names = (value,) if isinstance(value, str) else value
-    if isinstance(names, Iterable) and not isinstance(names, (bytes, Mapping)):
-        listed = list(names)
+    given = (value,) if isinstance(value, str) else value
+    if isinstance(given, Iterable) and not isinstance(given, (bytes, Mapping)):
+        listed = list(given)
         if listed and all(isinstance(name, str) and name.strip() for name in listed):
             return frozenset(listed)
     raise ConfigurationError(f'{setting} is {quoted(value)}, expected text or a list of texts, for example "{example}" (setting: {setting})')
@@ -26,14 +26,14 @@ def claim_names(value: Collection[str]) -> frozenset[str]:
 
 def allowed(algorithms: Collection[str]) -> frozenset[str]:
     """Return the allowed algorithms, each of which must be one of ours (RFC 8725, section 3.1)."""
-    names = names(algorithms, "algorithms", "RS256")
-    for name in names:
+    found = names(algorithms, "algorithms", "RS256")
+    for name in found:
         if name not in DEFAULT_ALGORITHMS:
             raise ConfigurationError(
                 f"algorithm {quoted(name)} is not one of {', '.join(DEFAULT_ALGORITHMS)} (setting: algorithms)",
                 hint="There is no none and no HMAC: keys come from a public document, and a public key is no secret.",
             )
-    return names
+    return found
 
 
 def within(value: Any, low: float, high: float, setting: str) -> float:

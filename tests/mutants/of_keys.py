@@ -224,7 +224,7 @@ OF_KEYS = (
     Mutant(
         number="M33b",
         file="validator.py",
-        before="        if key.issuer is not None and key.issuer != issuer:\n",
+        before="    if key.issuer != issuer:\n",
         after="        if False:\n",
         rule="no filter by the entry's issuer, fixed keys (R2)",
         tests=(f"{ATTACKS}::test_fixed_keys_refuse_it[AT33]",),

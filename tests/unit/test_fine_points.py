@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from tests.unit.material import keys_of
+from tests.unit.material import entry, header_of, keys_of
 
 from keyturn import ConfigurationError, FetchError, InvalidKeySetError, MalformedTokenError, RolloverPolicy
 from keyturn._core.answer import refusal, retry_after_of
@@ -119,6 +119,16 @@ class TestWords:
         reasons = "; ".join(f'"{number}" has key type "none"; RSA, EC and OKP verify signatures' for number in range(5))
         assert caught.value.message == f"the key set has {count} entries and no usable key: {reasons}{more}"
         assert caught.value.hint == "The keys that are held stay. `keyturn keys` shows every entry with its reason."
+
+    def test_of_an_empty_key_set(self) -> None:
+        """It is named as what it is, without reasons of entries that are not there."""
+        with pytest.raises(InvalidKeySetError) as caught:
+            keys_of()
+        assert caught.value.message == "the key set is empty"
+
+    def test_of_a_key_for_other_algorithms(self) -> None:
+        """What the key is for, divided by commas, and what the token says."""
+        assert keys_of(entry("Ed25519", kid="k")).why_not(header_of("k", "ES256")) == 'is for Ed25519, EdDSA, and the token says "ES256"'
 
     def test_of_thumbprints(self) -> None:
         """What came, and where the right ones are printed."""
