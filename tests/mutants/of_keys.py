@@ -225,7 +225,7 @@ OF_KEYS = (
         number="M33b",
         file="validator.py",
         before="    if key.issuer != issuer:\n",
-        after="        if False:\n",
+        after="    if False:\n",
         rule="no filter by the entry's issuer, fixed keys (R2)",
         tests=(f"{ATTACKS}::test_fixed_keys_refuse_it[AT33]",),
     ),

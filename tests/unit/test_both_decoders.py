@@ -8,7 +8,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -192,3 +194,17 @@ def test_what_cannot_be_proven_is_left_to_the_strict_parser(data: bytes) -> None
     """Escapes, fractions, repeated names and whatever is no object take the slower way."""
     assert strict_json._read_quickly(data) is None
     assert reader_of(data) is parse_token_part
+
+
+def test_without_the_extra_the_standard_library_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the extra is not installed, nothing is missing."""
+    for name in ("orjson", "pybase64"):
+        monkeypatch.setitem(sys.modules, name, None)
+    spec = importlib.util.spec_from_file_location("speed_without_the_extra", speed.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    alone = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(alone)
+    assert alone.read_json is None
+    assert alone.decode_base64 is alone.standard_base64
+    assert b"a" == alone.decode_base64(b"YQ==", b"-_", True)

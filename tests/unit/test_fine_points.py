@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.unit.material import entry, header_of, keys_of
 
-from keyturn import ConfigurationError, FetchError, InvalidKeySetError, MalformedTokenError, RolloverPolicy
+from keyturn import ConfigurationError, FetchError, InvalidKeySetError, KeySet, MalformedTokenError, RolloverPolicy
 from keyturn._core.answer import refusal, retry_after_of
 from keyturn._core.freshness import freshness
 from keyturn._core.revocation import normal_thumbprint
@@ -119,6 +119,21 @@ class TestWords:
         reasons = "; ".join(f'"{number}" has key type "none"; RSA, EC and OKP verify signatures' for number in range(5))
         assert caught.value.message == f"the key set has {count} entries and no usable key: {reasons}{more}"
         assert caught.value.hint == "The keys that are held stay. `keyturn keys` shows every entry with its reason."
+
+    @pytest.mark.parametrize(
+        ("document", "message"),
+        [
+            ({"keys": {1}}, "expected a JWK Set, got something that is not JSON"),
+            (b'{"keys": [], "keys": []}', "the key set names a member twice"),
+            (b"{}", 'expected a JWK Set, a JSON object with the member "keys" (RFC 7517, section 5)'),
+            (b'{"keys": "k"}', 'the member "keys" is not a list, but "k"'),
+        ],
+    )
+    def test_of_what_is_no_key_set(self, document: Any, message: str) -> None:
+        """What was expected, and what came."""
+        with pytest.raises(InvalidKeySetError) as caught:
+            KeySet.from_jwks(document)
+        assert message == caught.value.message
 
     def test_of_an_empty_key_set(self) -> None:
         """It is named as what it is, without reasons of entries that are not there."""
