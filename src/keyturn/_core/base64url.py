@@ -10,12 +10,10 @@ from binascii import b2a_base64
 
 from keyturn._core import speed
 
-_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-
 _PADDING = (b"", b"", b"==", b"=")
 
 # The last character of a text of 4n+2 carries four unused bits, of 4n+3 two.
-_LAST = (frozenset(range(256)), frozenset[int](), frozenset(_ALPHABET[::16]), frozenset(_ALPHABET[::4]))
+_LAST = (frozenset(range(256)), frozenset[int](), frozenset(speed.ALPHABET[::16]), frozenset(speed.ALPHABET[::4]))
 
 
 def decode(text: bytes) -> bytes:

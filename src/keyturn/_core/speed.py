@@ -1,4 +1,4 @@
-"""Decoders in C: those of the extra `keyturn[speed]` where it is installed.
+"""Compiled decoders: those of the extra `keyturn[speed]` where it is installed.
 
 Which of them is used changes no verdict: what base64url is says `base64url.py`, what JSON may be says `strict_json.py`.
 """
@@ -16,10 +16,11 @@ text, but may take "+" and "/" for those letters: whoever calls it has looked fo
 JSON = Callable[[bytes], Any]
 """Reads UTF-8 JSON, and of a repeated name the last member. Raises ValueError, for nesting that its stack has no room for too."""
 
-_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+"""The letters of base64url, in the order of what they stand for (RFC 4648, section 5)."""
 
 # Everything outside the alphabet and the padding becomes a byte that the strict decoder in C refuses, "+" and "/" among it.
-_TO_STANDARD = bytes({ord("-"): ord("+"), ord("_"): ord("/")}.get(byte, byte) if byte in _ALPHABET or byte == ord("=") else 0 for byte in range(256))
+_TO_STANDARD = bytes({ord("-"): ord("+"), ord("_"): ord("/")}.get(byte, byte) if byte in ALPHABET or byte == ord("=") else 0 for byte in range(256))
 
 
 def standard_base64(text: bytes, _letters: bytes, _strictly: bool) -> bytes:  # noqa: FBT001 - as the extra has it
