@@ -214,6 +214,14 @@ OF_KEYS = (
         tests=(FILTERS,),
     ),
     Mutant(
+        number="M32f",
+        file="_core/signatures.py",
+        before="        if len(signature) != length:\n",
+        after="        if False:\n",
+        rule="a PSS signature without its leading zero is taken (RFC 8017, section 8.1.2)",
+        tests=("tests/unit/test_signatures.py::test_an_rsa_signature_without_its_leading_zero_is_too_short",),
+    ),
+    Mutant(
         number="M33a",
         file=SET,
         before="    if issuer is not None and key.issuer is not None and key.issuer != issuer:\n",

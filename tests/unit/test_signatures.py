@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.material import entry, order_of, private_key, raw_private
+from tests.unit.material import entry, order_of, pkcs1, private_key, raw_private, rsa_entry, rsa_key
 
 from keyturn import DEFAULT_ALGORITHMS
 from keyturn._core.jwk import signing_key
@@ -86,6 +86,24 @@ def test_an_s_without_its_leading_zero_is_too_short() -> None:
     signature = next(made for made in iter(lambda: private_key("ES512").sign(DATA), None) if made[66] == 0)
     assert signing_key(entry("ES512")).verifies("ES512", signature, DATA)
     assert not signing_key(entry("ES512")).verifies("ES512", signature[:66] + signature[67:], DATA)
+
+
+@pytest.mark.parametrize("algorithm", sorted(RSA))
+def test_an_rsa_signature_without_its_leading_zero_is_too_short(algorithm: str) -> None:
+    """A signature is as long as the modulus: OpenSSL alone would take the shorter text of a PSS signature as well (RFC 8017, section 8.1.2)."""
+    signer, key = private_key(algorithm), signing_key(entry(algorithm))
+    data, signature = next((data, made) for data in map(str.encode, map(str, range(100_000))) if (made := signer.sign(data))[0] == 0)
+    assert key.verifies(algorithm, signature, data)
+    assert not key.verifies(algorithm, signature[1:], data)
+    assert not key.verifies(algorithm, b"\0" + signature, data)
+
+
+def test_an_rsa_signature_of_a_modulus_that_ends_within_an_octet_verifies() -> None:
+    """The length in octets is rounded up (RFC 8017, section 8.1.2)."""
+    odd = rsa_key(2049)
+    numbers = odd.public_key().public_numbers()
+    key = signing_key(rsa_entry(numbers.n, numbers.e))
+    assert key.verifies("RS256", pkcs1(odd, DATA), DATA)
 
 
 def test_an_algorithm_that_the_key_does_not_have_verifies_nothing() -> None:

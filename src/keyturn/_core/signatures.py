@@ -33,17 +33,24 @@ class _Algorithm(NamedTuple):
 
 def _pkcs1(digest: hashes.HashAlgorithm) -> Callable[[Any], Verify]:
     scheme = padding.PKCS1v15()
-    return lambda public_key: _rsa(public_key.verify, scheme, digest)
+    return lambda public_key: _rsa(public_key, scheme, digest)
 
 
 def _pss(digest: hashes.HashAlgorithm) -> Callable[[Any], Verify]:
     # The salt is as long as the hash, and MGF1 uses the same hash (RFC 7518, section 3.5).
     scheme = padding.PSS(mgf=padding.MGF1(digest), salt_length=digest.digest_size)
-    return lambda public_key: _rsa(public_key.verify, scheme, digest)
+    return lambda public_key: _rsa(public_key, scheme, digest)
 
 
-def _rsa(raw_verify: Callable[..., None], scheme: padding.AsymmetricPadding, digest: hashes.HashAlgorithm) -> Verify:
+def _rsa(public_key: Any, scheme: padding.AsymmetricPadding, digest: hashes.HashAlgorithm) -> Verify:
+    raw_verify = public_key.verify
+    length = (public_key.key_size + 7) // 8
+
     def verify(signature: bytes, signing_input: bytes) -> bool:
+        # A signature is as long as the modulus (RFC 8017, sections 8.1.2 and 8.2.2). OpenSSL reads a PSS signature as a number,
+        # so that one in 256 would still verify without its leading zero: a second text of the same token.
+        if len(signature) != length:
+            return False
         try:
             raw_verify(signature, signing_input, scheme, digest)
         except InvalidSignature:
