@@ -13,6 +13,8 @@ KeyturnError
 ├── KeysUnavailableError             503   we cannot know: the token is not at fault
 │   └── FetchError  DiscoveryError  InvalidKeySetError
 ├── InsufficientScopeError           403
+├── MissingTokenError                401   about the request: it has no token
+├── InvalidRequestError              400   about the request: not exactly one token
 └── InvalidTokenError                401   the token is at fault
     ├── MalformedTokenError  DisallowedAlgorithmError  InvalidSignatureError
     ├── UnknownKeyError  RevokedKeyError
@@ -155,6 +157,20 @@ class InsufficientScopeError(KeyturnError):
     def __init__(self, message: str, *, required: tuple[str, ...] = (), hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.required = required
+
+
+class MissingTokenError(KeyturnError):
+    """The request has no token, or credentials of another scheme (RFC 6750, section 3)."""
+
+    code = "missing_token"
+    http_status = 401
+
+
+class InvalidRequestError(KeyturnError):
+    """The request does not carry exactly one token in exactly one way (RFC 6750, sections 2 and 3.1)."""
+
+    code = "invalid_request"
+    http_status = 400
 
 
 class InvalidTokenError(KeyturnError):

@@ -70,6 +70,11 @@ class IssuerRouter:
         """Do the same as `validate()`, without blocking the event loop."""
         return await self._judge_of(token).validate_async(token, nonce=nonce)
 
+    @property
+    def issuers(self) -> frozenset[str]:
+        """The names that `iss` may have, of all validators."""
+        return frozenset(name for validator in self._validators.values() for name in validator.issuers)
+
     def status(self) -> Mapping[str, KeySetStatus]:
         """Return the status of each route."""
         return {str(name): validator.status() for name, validator in self._validators.items()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NoReturn
@@ -75,6 +77,35 @@ class ValidatedToken:
     def key_id(self) -> str:
         """The kid of the key that verified it, or its thumbprint where it has none."""
         return self._parts[2]
+
+    @property
+    def is_authenticated(self) -> bool:
+        """True: frameworks ask this of `request.user`."""
+        return True
+
+    @property
+    def is_anonymous(self) -> bool:
+        """False: frameworks ask this of `request.user`."""
+        return False
+
+    @property
+    def identity(self) -> str:
+        """The subject, or an empty string: what Starlette asks of a user. It is unique within its issuer alone."""
+        return self.subject or ""
+
+    @property
+    def display_name(self) -> str:
+        """The same as `identity`: what Starlette asks of a user."""
+        return self.identity
+
+    @property
+    def pk(self) -> str:
+        """A name that no user of another issuer has: SHA-256 of issuer and subject in hex digits, fit for keys of caches and counters.
+
+        Where a token has no subject the client stands for it, and no client has the name of a subject.
+        """
+        whom = ["sub", self.subject] if self.subject is not None else ["client", self.client_id]
+        return hashlib.sha256(json.dumps([self.issuer, *whom]).encode()).hexdigest()
 
     @property
     def claims(self) -> Mapping[str, Any]:

@@ -23,6 +23,8 @@ CODES = {
     "DiscoveryError": ("discovery_failed", 503),
     "InvalidKeySetError": ("invalid_key_set", 503),
     "InsufficientScopeError": ("insufficient_scope", 403),
+    "MissingTokenError": ("missing_token", 401),
+    "InvalidRequestError": ("invalid_request", 400),
     "InvalidTokenError": ("invalid_token", 401),
     "MalformedTokenError": ("malformed_token", 401),
     "DisallowedAlgorithmError": ("disallowed_algorithm", 401),
