@@ -97,7 +97,7 @@ def _finished(coroutine: Any) -> object:
 
 
 def _standard_library() -> AbstractContextManager[object]:
-    return mock.patch.multiple(speed, read_json=None, decode_base64=speed.standard_base64)
+    return mock.patch.multiple(speed, compiled_json=None, decode_base64=speed.standard_base64)
 
 
 def committed() -> dict[str, dict[str, int]]:

@@ -124,7 +124,7 @@ def ours(issuer: FakeIssuer, token: str) -> dict[str, Contestant]:
     return found
 
 
-_INSTALLED = (speed.read_json, speed.decode_base64)
+_INSTALLED = (speed.compiled_json, speed.decode_base64)
 
 
 def has_extra() -> bool:
@@ -133,11 +133,11 @@ def has_extra() -> bool:
 
 
 def _with_extra() -> None:
-    speed.read_json, speed.decode_base64 = _INSTALLED
+    speed.compiled_json, speed.decode_base64 = _INSTALLED
 
 
 def _without_extra() -> None:
-    speed.read_json, speed.decode_base64 = None, speed.standard_base64
+    speed.compiled_json, speed.decode_base64 = None, speed.standard_base64
 
 
 def token_of(issuer: FakeIssuer, size: int) -> str:

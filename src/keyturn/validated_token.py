@@ -24,8 +24,8 @@ class ValidatedToken:
     _parts: tuple[dict[str, Any], Mapping[str, Any], str]
 
     def __init__(self, claims: dict[str, Any], header: Mapping[str, Any], key_id: str) -> None:
-        # One assignment in place of three: every validation makes one of these.
-        object.__setattr__(self, "_parts", (claims, header, key_id))
+        # One assignment in place of three, and by the slot itself: every validation makes one of these.
+        set_parts(self, (claims, header, key_id))
 
     @property
     def issuer(self) -> str:
@@ -142,3 +142,7 @@ class ValidatedToken:
     def __repr__(self) -> str:
         """Return issuer, key and expiry alone, because users log `request.user`."""
         return f"<ValidatedToken issuer={quoted(self.issuer)} key_id={quoted(self.key_id)} expires_at={self.expires_at:.0f}>"
+
+
+set_parts = vars(ValidatedToken)["_parts"].__set__
+"""Fills the slot, past the refusal of `__setattr__`."""

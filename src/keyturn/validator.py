@@ -19,7 +19,7 @@ from keyturn._core.token import UnverifiedToken, check_media_type, read_token
 from keyturn._headers import Fitting, Headers
 from keyturn._inquiry import Inquiry
 from keyturn._judging_settings import allowed, claim_names, names, within
-from keyturn._token_cache import MOST_TOKENS, TokenCache
+from keyturn._token_cache import MOST_TOKENS, Accepted, RememberedToken, TokenCache
 from keyturn.client import KeySetClient
 from keyturn.clock import Clock, SystemClock
 from keyturn.dialect import Dialect
@@ -129,6 +129,7 @@ class TokenValidator:
         self._keys = source if isinstance(source, KeySetClient) else None
         self._keeper = None if self._keys is None else self._keys._keeper  # noqa: SLF001 - client and validator are one machine
         self._clouds = None if dialect is None or dialect.cloud is None else CloudWatch(dialect.cloud, dialect.check_cloud, self._keeper)
+        self._make: Callable[..., ValidatedToken] = ValidatedToken if dialect is None else dialect.token
         self._tokens = self._token_cache(token_cache_size)
 
     def validate(self, token: str, *, nonce: str | None = None) -> ValidatedToken:
@@ -190,12 +191,13 @@ class TokenValidator:
     def _read(self, token: str, nonce: str | None) -> UnverifiedToken:
         # Another source of keys has no generations, and is asked with each token.
         known = self._headers.known(None if self._keeper is None else self._keeper.memory)
-        unverified = read_token(token, algorithms=self._algorithms, max_bytes=self.max_token_bytes, known=known)
-        if unverified.known is None:
-            check_media_type(unverified.unverified_header, self._kind.media_types, self._kind.expected)
+        unverified = read_token(token, self._algorithms, self.max_token_bytes, known)
+        header, claims, _, _, _, before = unverified
+        if before is None:
+            check_media_type(header, self._kind.media_types, self._kind.expected)
         if self.dialect is not None:
-            self.dialect.check_first(unverified.unverified_header, unverified.unverified_claims)
-        self._judge(unverified.unverified_claims, nonce)
+            self.dialect.check_first(header, claims)
+        self._judge(claims, nonce)
         return unverified
 
     def _judge(self, claims: dict[str, Any], nonce: str | None) -> None:
@@ -279,16 +281,15 @@ class TokenValidator:
             _refuse_another_issuer(unverified, key)
         if tokens is not None:
             tokens.enter(token, unverified, key)
-        return self._made(unverified.unverified_claims, unverified.unverified_header, key.id)
+        return self._make(unverified.unverified_claims, unverified.unverified_header, key.id)
 
-    def _made(self, claims: dict[str, Any], header: Mapping[str, Any], key_id: str) -> ValidatedToken:
-        return ValidatedToken(claims, header, key_id) if self.dialect is None else self.dialect.token(claims, header, key_id)
-
-    def _made_again(self, claims: dict[str, Any], header: Mapping[str, Any], key_id: str) -> ValidatedToken:
+    def _made_again(self, accepted: Accepted) -> ValidatedToken:
         """Return a token that was accepted before; what a dialect checks may depend on more than the token, so it is checked again."""
-        if self.dialect is not None:
-            self.dialect.check_claims(claims)
-        return self._made(claims, header, key_id)
+        if self.dialect is None:
+            return RememberedToken(accepted)
+        claims = accepted.claims()
+        self.dialect.check_claims(claims)
+        return self._make(claims, accepted.header, accepted.key.id)
 
     def _scoped(self, dialect: Dialect, unverified: UnverifiedToken, key: SigningKey) -> SigningKey:
         """Return *key*, or the same material under another entry, that may vouch for this token; which entry stands first means nothing (R2).

@@ -104,9 +104,9 @@ def check(data: bytes) -> bool:
 
 def require_same_without_extra(data: bytes, verdicts: Mapping[str, Any]) -> None:
     """Raise `Broken` unless the standard library's decoders lead to the same verdicts, texts and claims."""
-    if speed.read_json is None and speed.decode_base64 is speed.standard_base64:
+    if speed.compiled_json is None and speed.decode_base64 is speed.standard_base64:
         return
-    with mock.patch.multiple(speed, read_json=None, decode_base64=speed.standard_base64):
+    with mock.patch.multiple(speed, compiled_json=None, decode_base64=speed.standard_base64):
         plain = read(data)
     require({kind: _told(found) for kind, found in plain.items()} == {kind: _told(found) for kind, found in verdicts.items()}, "decoders disagree")
 

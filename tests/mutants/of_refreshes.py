@@ -219,7 +219,7 @@ OF_REFRESHES = (
     Mutant(
         number="M39",
         file="validator.py",
-        before="        self._judge(unverified.unverified_claims, nonce)\n        return unverified\n",
+        before="        self._judge(claims, nonce)\n        return unverified\n",
         after="        return unverified\n",
         rule="a refresh spent before the cheap checks (R6)",
         tests=(f"{ATTACKS}::test_junk_never_costs_a_request",),

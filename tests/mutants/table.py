@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from tests.mutants.mutant import Mutant
 from tests.mutants.of_keys import OF_KEYS
 from tests.mutants.of_refreshes import OF_REFRESHES
+from tests.mutants.of_repeats import OF_REPEATS
 from tests.mutants.of_tokens_and_fetches import OF_TOKENS_AND_FETCHES
 
 
@@ -23,7 +24,7 @@ def place(number: str) -> tuple[int, str]:
     return int(match[1]), match[2]
 
 
-ALL: tuple[Mutant, ...] = tuple(sorted((*OF_KEYS, *OF_REFRESHES, *OF_TOKENS_AND_FETCHES), key=lambda mutant: place(mutant.number)))
+ALL: tuple[Mutant, ...] = tuple(sorted((*OF_KEYS, *OF_REFRESHES, *OF_REPEATS, *OF_TOKENS_AND_FETCHES), key=lambda mutant: place(mutant.number)))
 
 
 def named(name: str, mutants: Sequence[Mutant] = ALL) -> tuple[Mutant, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import sys
 import threading
 from dataclasses import replace
@@ -234,6 +236,21 @@ def test_a_result_that_was_altered_alters_no_other(counted: Counted) -> None:
         validated.claims["groups"].append("admin")
         with pytest.raises(TypeError):
             validated.claims["sub"] = "root"  # type: ignore[index]
+
+
+def test_what_is_handed_out_again_is_a_token_like_any_other(counted: Counted) -> None:
+    """Its claims are parsed when one is asked for; it compares, prints and travels between processes as the first one does."""
+    token = counted.world.issuer.token(groups=["a"])
+    first, again = counted.world.accept(token), counted.world.accept(token)
+    assert first == again
+    assert hash(first) == hash(again)
+    assert repr(first) == repr(again)
+    assert first == pickle.loads(pickle.dumps(again)) == copy.deepcopy(again)
+    assert ["a"] == again.claims["groups"]
+    with pytest.raises(AttributeError, match="tenant"):
+        _ = again.tenant
+    with pytest.raises(AttributeError, match="cannot be changed"):
+        again._parts = first._parts
 
 
 def test_a_header_that_could_be_altered_is_not_kept(counted: Counted) -> None:

@@ -104,10 +104,11 @@ def check_shapes(claims: Claims) -> None:
         if claim in claims:
             _text(claims, claim)
     for claim in ("scope", "scp", "roles"):
-        value = claims.get(claim)
-        if value is None or isinstance(value, str) or (isinstance(value, list) and all(isinstance(name, str) for name in value)):
-            continue
-        raise _wrong_type(claims, claim, "a string or a list of strings")
+        if claim in claims:
+            value = claims[claim]
+            if value is None or isinstance(value, str) or (isinstance(value, list) and all(isinstance(name, str) for name in value)):
+                continue
+            raise _wrong_type(claims, claim, "a string or a list of strings")
 
 
 def check_required(claims: Claims, required: Collection[str]) -> None:

@@ -19,6 +19,7 @@ from keyturn._core.strict_json import NotStrictJSONError, parse_token_part
 from keyturn.errors import DisallowedAlgorithmError, MalformedTokenError, TokenTypeError, quoted
 
 _JWE_SEGMENTS = 5
+_DOT = 0x2E
 _REFUSED_PARAMETERS = {
     "crit": "names extensions that must be understood (crit), and none is implemented",
     "b64": "carries an unencoded payload (b64), which is not supported",
@@ -47,6 +48,10 @@ class UnverifiedToken(NamedTuple):
     known: Any = None
 
 
+_unverified = UnverifiedToken._make
+"""Makes one at half the price of a call by names."""
+
+
 class Known(Protocol):
     """A header that was read and judged before."""
 
@@ -58,7 +63,7 @@ class Known(Protocol):
 _NOTHING_KNOWN: Mapping[bytes, Known] = {}
 
 
-def read_token(token: object, *, algorithms: Container[str], max_bytes: int, known: Mapping[bytes, Known] = _NOTHING_KNOWN) -> UnverifiedToken:
+def read_token(token: object, algorithms: Container[str], max_bytes: int, known: Mapping[bytes, Known] = _NOTHING_KNOWN) -> UnverifiedToken:
     """Read a compact token.
 
     Args:
@@ -74,7 +79,7 @@ def read_token(token: object, *, algorithms: Container[str], max_bytes: int, kno
     data = _ascii(token, max_bytes)
     signing_input, _, last = data.rpartition(b".")
     first, dot, middle = signing_input.partition(b".")
-    if not dot or b"." in middle:
+    if not dot or _DOT in middle:
         raise _wrong_form(data)
     before = known.get(first)
     if before is None:
@@ -89,7 +94,7 @@ def read_token(token: object, *, algorithms: Container[str], max_bytes: int, kno
         raise _not_base64url(last, "signature", error) from None
     if not signature:
         raise MalformedTokenError("the token has no signature")
-    return UnverifiedToken(header, claims, signature, signing_input, first, before)
+    return _unverified((header, claims, signature, signing_input, first, before))
 
 
 def check_header(header: Mapping[str, Any], algorithms: Container[str]) -> None:
