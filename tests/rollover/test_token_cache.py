@@ -140,6 +140,36 @@ def test_a_clock_set_back_makes_it_not_yet_valid(counted: Counted, claim: str) -
     assert isinstance(world.refusal(token), NotYetValidError)
 
 
+def test_it_hits_from_the_first_instant_on(counted: Counted) -> None:
+    """A token is good from `nbf` less the leeway on, that instant included, and one without `iat` is good from `nbf` on."""
+    world = counted.world
+    token = world.issuer.token(iat=None, nbf=int(world.clock.wall()) + 60)
+    world.clock.advance(1)
+    world.accept(token)
+    world.clock.step_wall(-1)
+    assert 0 == counted.again(token)
+    neither = world.issuer.token(iat=None, nbf=None)
+    assert [1, 0] == [counted.again(neither), counted.again(neither)]
+
+
+@pytest.mark.parametrize(("size", "kept"), [(1, 2), (2, 2), (3, 4), (4, 4)])
+def test_an_odd_size_counts_as_the_even_one_above(monkeypatch: pytest.MonkeyPatch, size: int, kept: int) -> None:
+    """Each half holds as many, so that the size that was asked for is always there."""
+    counted = Counted(monkeypatch, size=size)
+    for number in range(10):
+        counted.world.accept(counted.world.issuer.token(subject=f"{number}"))
+    assert kept == len(counted.world.validator._tokens)
+
+
+def test_the_longest_token_is_remembered_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What may be validated may be remembered, to the last character."""
+    longest = len(World().issuer.token())
+    counted = Counted(monkeypatch, max_token_bytes=longest)
+    token = counted.world.issuer.token()
+    assert longest == len(token)
+    assert [1, 0] == [counted.again(token), counted.again(token)]
+
+
 def test_a_revoked_key_is_refused_at_once(counted: Counted) -> None:
     """The operator's word ends every hit (R11), and taking it back lets the token in again."""
     token = counted.world.issuer.token()

@@ -108,6 +108,19 @@ def test_brackets_in_strings_and_side_by_side_do_not_nest(text: str) -> None:
     assert json.loads(text) == parse_token_part(text.encode())
 
 
+@pytest.mark.parametrize("before", ["[],", "{},", "[[]],", '[{"a":[]}],'])
+def test_what_was_closed_counts_no_more(before: str) -> None:
+    """Depth is measured from what is open: siblings make a text neither deeper nor less deep."""
+    for inner in (MAX_DEPTH - 1, MAX_DEPTH):
+        nested = "[" * inner + "]" * inner
+        data = f"[{before * 20}{nested}]".encode()
+        if inner < MAX_DEPTH:
+            assert json.loads(data) == parse_token_part(data)
+        else:
+            with pytest.raises(NotStrictJSONError, match="nesting"):
+                parse_token_part(data)
+
+
 @pytest.mark.parametrize("text", ["[" * 20 + '"', '"' + "[" * 30, "]" * 30 + "[" * 17, "[" * 15 + '"\\' + "[" * 20, "}{" * 20])
 def test_broken_structure_refuses(text: str) -> None:
     """A text whose brackets make no sense refuses, whatever its depth is taken for."""
