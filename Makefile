@@ -5,10 +5,17 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 VENV := .venv
 VENV_IDP := .venv-idp
 VENV_BENCH := .venv-bench
+VENV_DRILL := .venv-drill
 VENV_FUZZ := .venv-fuzz
 VENV_MUTANTS := .venv-mutants
+# Web frameworks need not resolve together: each family has an environment, and its adapters are type-checked there.
+WEB := web-asgi web-wsgi web-mcp
+ADAPTERS_web-asgi := asgi starlette fastapi litestar quart aiohttp
+ADAPTERS_web-wsgi := wsgi flask django drf ninja pyjwt authlib flask_jwt_extended
+ADAPTERS_web-mcp := mcp fastmcp grpc
 PY := $(VENV)/bin/python
 NODE_IDP := tests/integration/idp/oidc-provider
+NODE_DRILL := examples/drill/node_jose
 CORE_TESTS := tests/unit tests/rollover tests/conformance
 NPM := $(shell command -v npm 2>/dev/null)
 
@@ -27,7 +34,7 @@ endef
 # Unit and integration tests share one environment and its coverage file.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test unit coverage integration node-idp check lint types docs bench fuzz mutants mutants-all lock clean
+.PHONY: help demo test unit coverage integration web $(WEB) node-idp node-drill drill check lint types docs bench fuzz mutants mutants-all lock clean
 
 help: ## Show the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,24 +42,36 @@ help: ## Show the targets.
 demo: $(VENV)/.run ## Play a rollover from publication to the last refused token.
 	$(PY) -m keyturn demo
 
-test: unit coverage integration ## Run every test; what CI runs beside check.
+test: unit coverage integration web ## Run every test; what CI runs beside check.
 
 unit: $(VENV)/.dev ## Run the tests that open no socket, on every processor.
-	$(PY) -m pytest tests --ignore=tests/integration --ignore=tests/contract --ignore=tests/faults --numprocesses auto --dist worksteal
+	$(PY) -m pytest tests --ignore=tests/integration --ignore=tests/contract --ignore=tests/faults --ignore=tests/web --numprocesses auto --dist worksteal
 
 coverage: $(VENV)/.dev ## Measure what the tests of the pure core cover: it must be everything, to the last branch.
 	$(PY) -m coverage run -m pytest $(CORE_TESTS)
 	$(PY) -m coverage report --include='*/keyturn/_core/*' --fail-under=100
 
-integration: $(VENV)/.dev $(VENV_IDP)/.installed node-idp ## Run the tests with servers, threads, event loops and processes.
+integration: $(VENV)/.dev $(VENV_IDP)/.installed node-idp $(VENV_DRILL)/.installed node-drill ## Run the tests with servers, threads, event loops and processes.
 	$(PY) -m pytest tests/contract tests/faults tests/integration
+
+web: $(WEB) ## Run the tests of the web adapters, each family with its frameworks.
+
+$(WEB): web-%: $(VENV)-web-%/.installed
+	$(dir $<)bin/python -m pytest tests/web/$*
+	$(dir $<)bin/python -m mypy --strict $(ADAPTERS_$@:%=src/keyturn/integrations/%.py)
 
 ifeq ($(NPM),)
 node-idp:
 	@echo "skipped: the tests against oidc-provider ($(NODE_IDP)); npm is not on PATH"
+node-drill:
+	@echo "skipped: the sample with jose ($(NODE_DRILL)); npm is not on PATH"
 else
 node-idp: $(NODE_IDP)/node_modules/.installed
+node-drill: $(NODE_DRILL)/node_modules/.installed
 endif
+
+drill: $(VENV_DRILL)/.installed node-drill ## Drill the sample services and print the table; WRITE=1 writes it into the documentation.
+	$(VENV_DRILL)/bin/python -m examples.drill $(if $(WRITE),--write)
 
 check: lint types docs ## Lint, types, docs; what CI runs beside test.
 
@@ -87,7 +106,7 @@ lock: ## Write requirements/ anew after a change of pyproject.toml; needs uv.
 	scripts/lock
 
 clean: ## Remove everything that a target made.
-	rm -rf $(VENV) $(VENV_IDP) $(VENV_BENCH) $(VENV_FUZZ) .fuzz $(VENV_MUTANTS) .mutants $(NODE_IDP)/node_modules build dist docs/_build htmlcov .coverage .coverage.* \
+	rm -rf $(VENV) $(WEB:%=$(VENV)-%) $(VENV_IDP) $(VENV_BENCH) $(VENV_DRILL) .drill $(VENV_FUZZ) .fuzz $(VENV_MUTANTS) .mutants $(NODE_IDP)/node_modules $(NODE_DRILL)/node_modules build dist docs/_build htmlcov .coverage .coverage.* \
 		.hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -121,6 +140,24 @@ $(VENV_BENCH)/.installed: requirements/peers.txt pyproject.toml | $(VENV_BENCH)/
 	$(call pip_install,$(VENV_BENCH)/bin/python) --no-deps --no-build-isolation --editable .
 	@touch $@
 
+$(VENV_DRILL)/bin/python:
+	@test -n "$(PYTHON)" || { echo "expected Python 3.11 or newer on PATH, found none (setting: PYTHON=...)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV_DRILL)
+
+$(VENV_DRILL)/.installed: requirements/drill.txt pyproject.toml | $(VENV_DRILL)/bin/python
+	$(call pip_install,$(VENV_DRILL)/bin/python) --require-hashes -r $<
+	$(call pip_install,$(VENV_DRILL)/bin/python) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(WEB:%=$(VENV)-%/bin/python):
+	@test -n "$(PYTHON)" || { echo "expected Python 3.11 or newer on PATH, found none (setting: PYTHON=...)" >&2; exit 1; }
+	$(PYTHON) -m venv $(@:/bin/python=)
+
+$(WEB:%=$(VENV)-%/.installed): $(VENV)-%/.installed: requirements/%.txt pyproject.toml | $(VENV)-%/bin/python
+	$(call pip_install,$(VENV)-$*/bin/python) --require-hashes -r $<
+	$(call pip_install,$(VENV)-$*/bin/python) --no-deps --no-build-isolation --editable .
+	@touch $@
+
 $(VENV_FUZZ)/bin/python:
 	$(PYTHON) -m venv $(VENV_FUZZ)
 
@@ -138,4 +175,8 @@ $(VENV_MUTANTS)/.installed: requirements/mutants.txt | $(VENV_MUTANTS)/bin/pytho
 
 $(NODE_IDP)/node_modules/.installed: $(NODE_IDP)/package-lock.json
 	cd $(NODE_IDP) && npm ci --ignore-scripts
+	@touch $@
+
+$(NODE_DRILL)/node_modules/.installed: $(NODE_DRILL)/package-lock.json
+	cd $(NODE_DRILL) && npm ci --ignore-scripts
 	@touch $@

@@ -38,8 +38,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "testing": _ISSUERS,
     # It replays histories with the client's own rules, and validates no token.
     "simulation": _CLIENT,
-    # `keyturn demo` and `keyturn serve` play with the fake issuer, `keyturn simulate` replays.
-    "cli": _ISSUERS | {"testing", "simulation"},
+    # The fake issuer as a service.
+    "serving": _CORE | {"testing"},
+    # It asks services over HTTP before the fake issuer, and validates no token.
+    "drill": _CORE | {"client", "testing"},
+    # `keyturn demo` and `keyturn serve` play with the fake issuer, `keyturn simulate` replays, `keyturn drill` drills.
+    "cli": _ISSUERS | {"testing", "simulation", "serving", "drill"},
     "__main__": {"cli"},
     "__init__": _VALIDATOR,
 }
@@ -49,8 +53,10 @@ LAYER_OF = {
     "status": "client",
     "_headers": "validator",
     "_judging_settings": "validator",
+    "_pytest_plugin": "testing",
     "_token_cache": "validator",
     "dialect": "validator",
+    "readings": "validator",
     "router": "validator",
     "validated_token": "validator",
 }
@@ -199,6 +205,10 @@ def test_the_layers_are_there() -> None:
         ("testing/fake.py", "from keyturn.cli import main", "testing imports cli"),
         ("testing/fake.py", "from keyturn.integrations import fastapi", "testing imports integrations"),
         ("testing/fake.py", "from keyturn.simulation import replay", "testing imports simulation"),
+        ("testing/fake.py", "from keyturn.serving.control import Control", "testing imports serving"),
+        ("testing/fake.py", "from keyturn.drill.engine import run_drill", "testing imports drill"),
+        ("drill/target.py", "from keyturn.validator import TokenValidator", "drill imports validator"),
+        ("serving/tokens.py", "from keyturn.validator import TokenValidator", "serving imports validator"),
         ("simulation/replay.py", "from keyturn.validator import TokenValidator", "simulation imports validator"),
         ("simulation/replay.py", "from keyturn.testing import FakeClock", "simulation imports testing"),
         ("_keeper.py", "from keyturn.simulation.replay import Replay", "client imports simulation"),
@@ -254,6 +264,8 @@ def test_a_fault_is_found(tmp_path: Path, file: str, line: str, fault: str) -> N
         ("cli/demo.py", "from keyturn.testing import FakeIssuer\nfrom keyturn.router import IssuerRouter"),
         ("simulation/replay.py", "from keyturn._flight import Flight\nfrom keyturn._core.a import name"),
         ("cli/simulate.py", "from keyturn.simulation import replay"),
+        ("cli/drill.py", "from keyturn.drill.engine import run_drill"),
+        ("drill/stage.py", "from keyturn.testing.issuer import FakeIssuer"),
         ("__main__.py", "from keyturn.cli import main"),
         ("__init__.py", "from keyturn.router import IssuerRouter\nfrom keyturn.errors import KeyturnError"),
     ],

@@ -315,6 +315,9 @@ def _document(place: str, response: Any, max_bytes: int, guard: ConnectionGuard)
         body += piece
         if len(body) > max_bytes:
             raise answer.too_long(place, max_bytes, f"sent {len(body)} bytes or more")
+        if guard.cut and not guard.connected:
+            # A mock has no connection that could be ended.
+            raise TimeoutError("the deadline is over")
     if guard.cut and "content-length" not in headers and "transfer-encoding" not in headers:
         # Such a body ends with its connection, which was ended by us.
         raise TimeoutError("the deadline is over")

@@ -75,6 +75,11 @@ class IssuerRouter:
         """The names that `iss` may have, of all validators."""
         return frozenset(name for validator in self._validators.values() for name in validator.issuers)
 
+    @property
+    def validators(self) -> tuple[TokenValidator, ...]:
+        """Each validator once, in the order in which they were given."""
+        return tuple(dict.fromkeys(self._validators.values()))
+
     def status(self) -> Mapping[str, KeySetStatus]:
         """Return the status of each route."""
         return {str(name): validator.status() for name, validator in self._validators.items()}

@@ -20,7 +20,7 @@ from tests.contract.drivers import AUDIENCE, PATIENCE, Threads, World, quiet, ru
 
 from keyturn import Event, FetchError, KeySetClient, KeysUnavailableError, RolloverPolicy, TokenValidator, UnknownKeyError, ValidatedToken
 from keyturn.events import FetchFailed, StaleKeysServed
-from keyturn.testing import FakeIssuer
+from keyturn.testing import FakeClock, FakeIssuer
 
 LOOPS: dict[str, Callable[..., Any]] = {"asyncio": lambda call, *args: asyncio.run(call(*args)), "trio": trio.run}
 
@@ -181,6 +181,13 @@ class TestManyClients:
         """A client for each of many issuers is what a router has."""
         for number in range(100):
             KeySetClient(f"https://tenant-{number}.test", fetcher=FakeIssuer().fetcher())
+        assert "share it" not in caplog.text
+
+    def test_clients_on_a_clock_of_a_test_are_not_reported(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Each test of a suite builds a client of the same issuer on its own clock, as the fixtures of the pytest plugin do."""
+        for _ in range(100):
+            issuer = FakeIssuer("https://tested-over-and-over.test", clock=FakeClock())
+            KeySetClient(issuer.issuer, fetcher=issuer.fetcher(), clock=issuer.clock)
         assert "share it" not in caplog.text
 
     def test_many_validators_share_one_client(self) -> None:

@@ -7,7 +7,8 @@ import json
 
 import pytest
 
-from keyturn.cli.output import Console, day, table, wants_colour, wants_progress, without_tokens
+from keyturn._masking import without_tokens
+from keyturn.cli.output import Console, day, table, wants_colour, wants_progress
 
 
 class Terminal(io.StringIO):

@@ -58,10 +58,10 @@ def test_every_class_has_its_code_and_status() -> None:
 
 @pytest.mark.parametrize("name", CODES)
 def test_a_malformed_token_is_never_unavailable(name: str) -> None:
-    """503 means that we cannot know, 401 that the token is at fault; no class is both (M45)."""
+    """503 means that we cannot know, 401 that the token is at fault, or that there is none; no class is both (M45)."""
     kind = CLASSES[name]
     assert issubclass(kind, errors.KeysUnavailableError) == (503 == kind.http_status)
-    assert issubclass(kind, errors.InvalidTokenError) == (401 == kind.http_status)
+    assert issubclass(kind, (errors.InvalidTokenError, errors.MissingTokenError)) == (401 == kind.http_status)
 
 
 @pytest.mark.parametrize("name", CODES)

@@ -463,7 +463,7 @@ class TestFaults:
 
     @pytest.mark.parametrize(
         ("retry_after", "seconds"),
-        [(None, None), (120, 120), ("120", 120), (formatdate(NOW + 90, usegmt=True), 90), ("soon", None), ("-5", None)],
+        [(None, None), (120, 120), (119.5, 120), (60.0, 60), ("120", 120), (formatdate(NOW + 90, usegmt=True), 90), ("soon", None), ("-5", None)],
     )
     def test_retry_after(self, issuer: FakeIssuer, retry_after: float | str | None, seconds: int | None) -> None:
         """Retry-After is seconds or a date by the issuer's clock; anything else says nothing (RFC 9110, section 10.2.3)."""

@@ -80,9 +80,7 @@ async def caller(credentials: Annotated[HTTPAuthorizationCredentials, Depends(HT
         key = daily.keys.get(jwt.get_unverified_header(credentials.credentials).get("kid", ""))
         if key is None:
             raise HTTPException(401, "no signing key was found for the token", CHALLENGE)
-        return jwt.decode(
-            credentials.credentials, key, algorithms=["RS256", "ES256"], audience=os.environ["KEYTURN_DRILL_AUDIENCE"], issuer=ISSUER
-        )
+        return jwt.decode(credentials.credentials, key, algorithms=["RS256", "ES256"], audience=os.environ["KEYTURN_DRILL_AUDIENCE"], issuer=ISSUER)
     except jwt.PyJWTError as error:
         raise HTTPException(401, "the token is not valid", CHALLENGE) from error
 

@@ -1,4 +1,4 @@
-"""The command line: `keyturn demo`, `keyturn keys`, `keyturn simulate`, `keyturn token`.
+"""The command line: `keyturn demo`, `keyturn drill`, `keyturn keys`, `keyturn serve`, `keyturn simulate`, `keyturn token`.
 
 Rules of this package:
 
@@ -21,9 +21,12 @@ import traceback
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
+from keyturn._masking import without_tokens
 from keyturn.cli.demo import add_parser as add_demo
+from keyturn.cli.drill import add_parser as add_drill
 from keyturn.cli.keys import add_parser as add_keys
-from keyturn.cli.output import Console, without_tokens
+from keyturn.cli.output import Console
+from keyturn.cli.serve import add_parser as add_serve
 from keyturn.cli.simulate import add_parser as add_simulate
 from keyturn.cli.token import add_parser as add_token
 from keyturn.errors import InvalidTokenError, KeysUnavailableError, KeyturnError, quoted
@@ -46,7 +49,7 @@ INTERRUPTED = 130
 BROKEN_PIPE = 141
 """Whoever read our output went away: 128 and the number of the signal."""
 
-_COMMANDS = (add_demo, add_keys, add_simulate, add_token)
+_COMMANDS = (add_demo, add_drill, add_keys, add_serve, add_simulate, add_token)
 _TRACEBACKS = 2
 """How often -v must be given for tracebacks."""
 

@@ -28,7 +28,9 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
 
 def add_network_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of commands that ask an issuer."""
-    parser.add_argument("--timeout", type=_seconds, default=10.0, metavar="S", help="seconds in which the issuer must have answered (default: 10)")
+    parser.add_argument(
+        "--timeout", type=seconds_option, default=10.0, metavar="S", help="seconds in which the issuer must have answered (default: 10)"
+    )
     parser.add_argument(
         "--http-host", action="append", default=[], metavar="HOST", help="permit clear text to this host and nothing else; may be given again"
     )
@@ -53,7 +55,8 @@ def policy_of(args: argparse.Namespace) -> RolloverPolicy:
     return RolloverPolicy(deadline=args.timeout)
 
 
-def _seconds(text: str) -> float:
+def seconds_option(text: str) -> float:
+    """Return what `--timeout` says, in seconds, for argparse."""
     low, high = _TIMEOUTS
     try:
         seconds = float(text)

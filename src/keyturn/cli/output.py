@@ -13,19 +13,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from keyturn._masking import without_tokens
+
 SCHEMA = 1
 """Version of every JSON object; a field that changes its meaning raises it."""
 
 _STYLES = {"bold": "1", "red": "31", "green": "32", "yellow": "33", "dim": "2"}
-# The header of every compact JWS is a JSON object, and so begins with these three characters in base64url.
-_TOKEN = re.compile(r"eyJ[\w.-]*")
 _CLEAR_LINE = "\r\x1b[K"
 
 
@@ -114,11 +113,6 @@ class Console:
         """Take the line of progress away."""
         if self.live:
             print(_CLEAR_LINE, end="", file=self.err, flush=True)
-
-
-def without_tokens(text: str) -> str:
-    """Return *text* without anything that begins as a token does: a token may have been given where something else belongs."""
-    return _TOKEN.sub("(a token)", text)
 
 
 def _painted(text: str, style: str) -> str:

@@ -12,8 +12,13 @@ from keyturn.clock import Clock
 def validity(clock: Clock, lifetime: float | timedelta) -> dict[str, float]:
     """Return `iat` and `exp` of a token that is issued now, in whole seconds where *lifetime* is whole (RFC 7519, section 4.1)."""
     now = math.floor(clock.wall())
-    seconds = lifetime.total_seconds() if isinstance(lifetime, timedelta) else lifetime
+    seconds = seconds_of(lifetime)
     return {"iat": now, "exp": now + (int(seconds) if seconds == int(seconds) else seconds)}
+
+
+def seconds_of(duration: float | timedelta) -> float:
+    """Return a duration in seconds."""
+    return duration.total_seconds() if isinstance(duration, timedelta) else duration
 
 
 def audience_of(audience: str | Collection[str]) -> str | list[str]:

@@ -9,10 +9,11 @@ Rules of this file:
 from __future__ import annotations
 
 import json
+import re
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from email.utils import formatdate
 from typing import Any
@@ -23,15 +24,19 @@ from keyturn.clock import Clock, SystemClock
 from keyturn.errors import FetchError, quoted
 from keyturn.fetching import FetchedDocument, Fetcher
 from keyturn.testing.account import Document, Fetches
-from keyturn.testing.server import Affected, Answer, Delay, Faults, Gate, IssuerServer, Replacement, Respond, Sender, SenderLeft
-
-JSON = {"content-type": "application/json"}
+from keyturn.testing.fault_modes import JSON, FaultModes
+from keyturn.testing.faults import Answer, Faults, Sender, SenderLeft
+from keyturn.testing.server import IssuerServer, Mount, Respond, open_server
+from keyturn.testing.transport import mock_transport
 
 Publication = tuple[Document | None, Answer]
 """An answer, and which document it is; None where there is none."""
 
 
-class Publisher(ABC):
+_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
+
+
+class Publisher(FaultModes, ABC):
     """Whatever publishes documents.
 
     Args:
@@ -62,65 +67,54 @@ class Publisher(ABC):
     def _published(self, location: str) -> Publication:
         """Return what stands at a location now, query included."""
 
-    def down(self, status: int = 503, retry_after: float | str | None = None, *, document: Affected = "jwks") -> AbstractContextManager[object]:
-        """Answer with an error.
-
-        Args:
-            status: HTTP status.
-            retry_after: Retry-After field: seconds, or text that is sent as it is (RFC 9110, section 10.2.3).
-            document: What it is for.
-        """
-        headers = {} if retry_after is None else {"retry-after": str(retry_after)}
-        return self.answer(b'{"error":"down"}', status, headers, document=document)
-
-    def answer(
-        self, body: bytes, status: int = 200, headers: Mapping[str, str] | None = None, *, document: Affected = "jwks"
-    ) -> AbstractContextManager[object]:
-        """Answer with this, whatever is published.
-
-        Args:
-            body: The bytes.
-            status: HTTP status.
-            headers: Header fields, added or in place of `content-type` (`application/json`) and `date` (by the issuer's clock).
-            document: What it is for.
-        """
-        fields = {**JSON, **{name.lower(): value for name, value in (headers or {}).items()}}
-        return self._faults.during(Replacement(document, Answer(status, fields, body)))
-
-    def drop_connection(self, *, document: Affected = "jwks") -> AbstractContextManager[object]:
-        """Reset the connection instead of answering."""
-        return self._faults.during(Replacement(document, None))
-
-    def slow(self, seconds: float, *, document: Affected = "jwks") -> AbstractContextManager[object]:
-        """Hold every request for so many seconds of real time; leaving the context lets them go."""
-        return self._faults.during(Delay(document, seconds))
-
-    def gate(self, *, document: Affected = "jwks") -> AbstractContextManager[Gate]:
-        """Block every request until the gate is opened or the context ends.
-
-        The answer then says what was published when the request came, as one does that was long under way.
-        """
-        return self._faults.during(Gate(document))
-
     def fetcher(self) -> Fetcher:
         """Return a fetcher that reads this issuer without a socket; any other location answers 404."""
         return InProcessFetcher(self._respond, self.clock)
 
+    def transport(self, library: Any = None) -> Any:
+        """Return a transport for clients of httpx or httpx2 that reads this issuer without a socket; any other location answers 404.
+
+        It is the library's own `MockTransport`, for clients and asynchronous clients alike. Faults and account are those of this
+        issuer: a dropped connection is the library's `ReadError`, a document that breaks off its `RemoteProtocolError`, and what
+        is held for longer than the client's read timeout its `ReadTimeout`.
+
+        Args:
+            library: The module; httpx unless given.
+        """
+        if library is None:
+            import httpx as library  # noqa: PLC0415 - the kit must not load it
+        return mock_transport(library, self._respond, self._faults)
+
+    @property
+    def server(self) -> IssuerServer | None:
+        """The server that it is reached at now; None while it is not served."""
+        return self._server
+
     @contextmanager
-    def serve(self) -> Iterator[IssuerServer]:
-        """Serve the documents on a free port of 127.0.0.1 until the context ends.
+    def serve(self, port: int = 0, *, tls: bool = False, on: IssuerServer | None = None, path: str = "") -> Iterator[IssuerServer]:
+        """Serve the documents on 127.0.0.1 until the context ends.
 
         A `FakeIssuer` that was made without a name is called `server.url` meanwhile. Any other issuer keeps its name: its
         documents announce that name, and a fetcher that is to reach them maps `origin` to `server.url` (`HttpxFetcher(rewrite=...)`).
 
+        Args:
+            port: Port to listen on; 0 means a free one.
+            tls: Whether it speaks https, with a certificate for 127.0.0.1 and localhost of a CA that is made on the spot and lives
+                no longer than the server: `HttpxFetcher(ca=server.ssl_context)` trusts it. Needs `keyturn[testing]`.
+            on: Server of another issuer to join, in place of one of its own; it goes when that one goes.
+            path: Path that an issuer without a name of its own is served under, such as `/second`.
+
         Raises:
-            ValueError: It is being served already.
+            ValueError: It is being served already, the path cannot be used, or is taken on the server to join.
+            ConfigurationError: `keyturn[testing]` is not installed.
+            OSError: The port is not free.
         """
         with self._serving:
             if self._server is not None:
                 raise ValueError(f"{self!r} is being served already, at {self._server.url}")
-            discovery_path, jwks_path = (urlsplit(url).path for url in self._served())
-            self._server = server = IssuerServer(self._respond_to_path, self._faults, discovery_path=discovery_path, jwks_path=jwks_path)
+            if on is not None and (port or tls):
+                raise ValueError("port and tls are those of the server to join, expected on= without them")
+            self._server = server = self._opened(port, tls, on, _checked_path(path, free=self._takes_path))
         try:
             yield server
         finally:
@@ -128,6 +122,23 @@ class Publisher(ABC):
                 server.close()
             finally:
                 self._server = None
+
+    def _opened(self, port: int, tls: bool, on: IssuerServer | None, path: str) -> IssuerServer:  # noqa: FBT001 - handed on
+        discovery_path, jwks_path = (path + urlsplit(url).path for url in self._served())
+        mount = Mount(path or self._own_path, self._respond_to_path, self._faults)
+        if on is not None:
+            return on.beside(mount, url_path=path, discovery_path=discovery_path, jwks_path=jwks_path)
+        return open_server(mount, url_path=path, discovery_path=discovery_path, jwks_path=jwks_path, port=port, tls=tls)
+
+    @property
+    def _takes_path(self) -> bool:
+        """Whether it can be served under a path of the caller's choice: only without a name of its own."""
+        return False
+
+    @property
+    def _own_path(self) -> str:
+        """What the paths of all of its documents begin with."""
+        return ""
 
     def _respond_to_path(self, path: str, headers: Mapping[str, str], sender: Sender) -> Answer | None:
         return self._respond(self.origin + path, headers, sender)
@@ -138,11 +149,31 @@ class Publisher(ABC):
         outcome = "not answered: the sender left first"
         try:
             answer = published if document is None else self._faults.meet(document, published, sender)
-            outcome = "connection dropped" if answer is None else f"{answer.status}, {len(answer.body)} bytes"
+            outcome = _outcome(answer)
         finally:
             self.fetches.ended(number, outcome)
         # A date in Retry-After is read against the Date of its answer, so both must come from one clock.
         return answer and replace(answer, headers={"date": formatdate(self.clock.wall(), usegmt=True), **answer.headers})
+
+
+def _outcome(answer: Answer | None) -> str:
+    if answer is None:
+        return "connection dropped"
+    of = f" of {answer.declared}" if answer.is_cut else ""
+    return f"{answer.status}, {len(answer.body)}{of} bytes" + (" after a drip" if answer.drip else "")
+
+
+def _checked_path(path: str, *, free: bool) -> str:
+    """Return a path to serve an issuer under.
+
+    Raises:
+        ValueError: It cannot be used.
+    """
+    if path and not free:
+        raise ValueError(f"path is {quoted(path)}, expected none: this issuer has a name, and its documents stand where the name says")
+    if path and not _PATH.fullmatch(path):
+        raise ValueError(f'path is {quoted(path)}, expected one such as "/second"')
+    return path
 
 
 def published(document: Document, value: Any, headers: Mapping[str, str] | None = None) -> Publication:
@@ -185,16 +216,23 @@ class InProcessFetcher:
         Raises:
             FetchError: No status 200, too slow, too large, compressed, or no such document (404).
         """
-        place = quoted(url)
+        place, sender = quoted(url), Sender(deadline)
         try:
-            answer = self._respond(url, headers, Sender(deadline))
+            answer = self._respond(url, headers, sender)
+            if answer is None:
+                raise FetchError(f"{place} dropped the connection before it answered")
+            return FetchedDocument(self._body(place, answer, max_bytes, sender), dict(answer.headers), None, answer.status)
         except SenderLeft:
             raise FetchError(f"{place} gave no whole answer within {deadline:g} s (setting: deadline)") from None
-        if answer is None:
-            raise FetchError(f"{place} dropped the connection before it answered")
+
+    def _body(self, place: str, answer: Answer, max_bytes: int, sender: Sender) -> bytes:
+        """Return the body of an answer, once its head was judged; in the order in which a socket would tell."""
         refusal = http_answer.refusal(place, answer.status, answer.headers, max_bytes=max_bytes, wall=self._clock.wall())
         if refusal is None and len(answer.body) > max_bytes:
             refusal = http_answer.too_long(place, max_bytes, f"answered with {len(answer.body)} bytes")
         if refusal is not None:
             raise refusal
-        return FetchedDocument(answer.body, dict(answer.headers), None, answer.status)
+        body = b"".join(answer.pieces(sender))
+        if answer.is_cut:
+            raise FetchError(f"{place} broke off after {len(body)} of {answer.declared} bytes")
+        return body[: answer.declared]

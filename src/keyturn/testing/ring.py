@@ -4,7 +4,7 @@ Rules of this file:
 
 1. A key is known by the kid that it was made under, wherever it stands: unpublished, published, withheld or retired.
 2. Signing and publishing are two things: `promote()` changes what signs, the other steps change what is published,
-   and `cut_over()` alone changes both.
+   `cut_over()` and `emergency()` alone change both.
 3. A step that makes no sense raises ValueError, so that no test proves something about a rollover that never took place.
 4. Each step and each reading is one instant: no reader sees half of a cut-over.
 """
@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 from keyturn.errors import quoted
 from keyturn.testing.keys import RSA_BITS, PrivateKey, base64url, forged, mint, without_none
+from keyturn.testing.stolen import StolenKey
 
 _State = Literal["unpublished", "published", "withheld", "retired"]
 
@@ -157,6 +158,33 @@ class KeyRing:
             self._set = [new]
             self._signing = new
 
+    def emergency(self, kid: str | None = None, *, successor: str | None = None) -> StolenKey:
+        """Take a compromised key out of the published set at once, and sign with another from then on (R10, R11).
+
+        Args:
+            kid: Kid of the compromised key; None means the signing key.
+            successor: Kid of the key that signs from now on, a published one or a new one, which is published in the same instant.
+                None means the signing key if it is another one, else the published key that came last, else a new one, which is
+                called after the compromised key: `k1-successor`. Only a key that signs needs a successor.
+
+        Returns:
+            The stolen key, to forge tokens with.
+
+        Raises:
+            ValueError: The key is neither published nor withheld and does not sign, or the successor is neither published nor new.
+        """
+        with self._lock:
+            compromised = self._find(kid)
+            if compromised.state == "retired" and compromised is not self._signing:
+                self._in_state(compromised.kid, "published", "only a key that is in use can be compromised")
+            stolen = StolenKey(compromised.kid, compromised.private, compromised.entry())
+            if successor is not None or compromised is self._signing:
+                self._signing = self._successor(compromised, successor)
+            if compromised in self._set:
+                self._remove(compromised)
+            compromised.state = "retired"
+            return stolen
+
     def withhold(self, kid: str) -> None:
         """Leave a published key out of the set until `restore()`; if it signs, it signs on (R10).
 
@@ -275,6 +303,20 @@ class KeyRing:
     def _given(self, private: PrivateKey) -> dict[str, Any]:  # noqa: ARG002 - a ring with certificates makes one for it
         """Return what the entry of a new key has beside its kid, use, algorithm and numbers, or in place of them."""
         return copy.deepcopy(self._members)
+
+    def _successor(self, compromised: _Key, kid: str | None) -> _Key:
+        """Return the key that signs in the place of a compromised one; a new one is published."""
+        if kid == compromised.kid:
+            raise ValueError(f"kid {quoted(kid)} is compromised, expected another key as its successor")
+        others = [key for key in self._set if isinstance(key, _Key) and key.state == "published" and key is not compromised]
+        if kid is None and others:
+            return others[-1]
+        if kid in self._keys and self._keys[kid].state != "retired":
+            return self._in_state(kid, "published", "only a key that is published, or a new one, can sign next")
+        new = self._new(kid or f"{compromised.kid}-successor", None)
+        new.state = "published"
+        self._set.append(new)
+        return new
 
     def _find(self, kid: str | None) -> _Key:
         if kid is None:

@@ -1,233 +1,170 @@
-"""How a fake issuer answers: how it fails, and the loopback server before it.
+"""The loopback server before fake issuers: one listener, one port, any number of issuers.
 
 Rules of this file:
 
-1. An answer says what was published when its request arrived; a fault can delay or replace it, never refresh it.
-2. The fault that was entered last meets a request first: `gate()` and `slow()` hold it and pass it on outwards, any other fault answers it.
-3. The loopback server and the fetcher without a socket take the same way, so a fault means the same in both.
-4. Deadlines and delays are real time.
+1. It listens on 127.0.0.1 and nowhere else.
+2. A request belongs to the issuer whose path is the longest that its own begins with, whole segments compared.
+3. Closing leaves nothing behind: no thread, no connection, no port.
+4. A fault means here what it means without a socket; `faults.py` says what.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import socket
+import ssl
 import struct
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 from keyturn.clock import Deadline
 from keyturn.errors import quoted
-from keyturn.testing.account import Document
+from keyturn.testing.faults import Affected, Answer, Faults, Gate, Sender, SenderLeft
+from keyturn.testing.private_ca import PrivateCa
 
-Affected = Literal["discovery", "jwks", "metadata", "both"]
-"""The documents that a fault is for; "both" means discovery document and key set."""
+__all__ = ["Affected", "Answer", "Gate", "IssuerServer", "Mount", "Respond", "Sender", "SenderLeft", "open_server"]
 
 _LONGEST_CLOSING = 10.0  # Real seconds: long enough for a loaded machine.
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What goes back to the sender; names of *headers* are in lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
-class SenderLeft(Exception):  # noqa: N818 - It is a turn of events, not a fault.
-    """Nobody waits for the answer any more."""
-
-
-class Sender:
-    """Whoever waits for an answer.
-
-    Args:
-        patience: Real seconds that it waits.
-    """
-
-    def __init__(self, patience: float = math.inf) -> None:
-        self._deadline = Deadline(patience)
-
-    def leave(self) -> None:
-        """Wait no longer."""
-        self._deadline = Deadline(0)
-
-    def left(self) -> float:
-        """Return the real seconds that it will wait, 0 if it is gone."""
-        return self._deadline.left()
-
-
-class Fault:
-    """One way to fail, for as long as its context lasts."""
-
-    def __init__(self, document: Affected) -> None:
-        if document not in {"discovery", "jwks", "metadata", "both"}:
-            raise ValueError(f'document is {quoted(document)}, expected "jwks", "discovery" or "both", or "metadata"')
-        self.documents = ("discovery", "jwks") if document == "both" else (document,)
-
-
-class Replacement(Fault):
-    """Another answer; None drops the connection."""
-
-    def __init__(self, document: Affected, answer: Answer | None) -> None:
-        super().__init__(document)
-        self.answer = answer
-
-
-class Delay(Fault):
-    """Holds requests for *seconds* of real time, or until its context ends."""
-
-    def __init__(self, document: Affected, seconds: float) -> None:
-        super().__init__(document)
-        if not seconds >= 0:
-            raise ValueError(f"seconds is {quoted(seconds)}, expected 0 or more")
-        self._seconds = seconds
-        self.changed = threading.Condition()
-        self._arrived = 0
-        self._over = False
-
-    def hold(self, sender: Sender) -> None:
-        """Keep *sender* waiting.
-
-        Raises:
-            SenderLeft: The sender's patience ended first.
-        """
-        with self.changed:
-            self._arrived += 1
-            self.changed.notify_all()
-            until = Deadline(self._seconds)
-            while not self._over and not until.over():
-                if not sender.left():
-                    raise SenderLeft
-                self.changed.wait(min(until.left(), sender.left(), threading.TIMEOUT_MAX))
-
-    def end(self) -> None:
-        """Let everybody go, those who come later included."""
-        with self.changed:
-            self._over = True
-            self.changed.notify_all()
-
-
-class Gate(Delay):
-    """Blocks every request until it is opened or its context ends."""
-
-    def __init__(self, document: Affected) -> None:
-        super().__init__(document, math.inf)
-
-    @property
-    def arrived(self) -> int:
-        """How many requests have come to the gate, those that it has let through included."""
-        with self.changed:
-            return self._arrived
-
-    def open(self) -> None:
-        """Let every request through, now and later."""
-        self.end()
-
-    def wait_for_arrival(self, timeout: float = 5.0, *, count: int = 1) -> bool:
-        """Wait until *count* requests have come to the gate.
-
-        Args:
-            timeout: Real seconds to wait at most.
-            count: Requests to wait for, earlier ones included.
-
-        Returns:
-            Whether they came in time.
-        """
-        with self.changed:
-            return self.changed.wait_for(lambda: self._arrived >= count, timeout)
-
-
-_F = TypeVar("_F", bound=Fault)
-
-
-class Faults:
-    """The faults in force, innermost last."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._stack: tuple[Fault, ...] = ()
-
-    @contextmanager
-    def during(self, fault: _F) -> Iterator[_F]:
-        """Put *fault* in force until the context ends."""
-        with self._lock:
-            self._stack += (fault,)
-        try:
-            yield fault
-        finally:
-            with self._lock:
-                self._stack = tuple(other for other in self._stack if other is not fault)
-            if isinstance(fault, Delay):
-                fault.end()
-
-    def meet(self, document: Document, answer: Answer, sender: Sender) -> Answer | None:
-        """Send a request past the faults; return what they make of *answer*, None for a dropped connection.
-
-        Raises:
-            SenderLeft: The sender left while a fault held it.
-        """
-        for fault in reversed(self._stack):
-            if document not in fault.documents:
-                continue
-            if isinstance(fault, Replacement):
-                return fault.answer
-            if isinstance(fault, Delay):
-                fault.hold(sender)
-        return answer
-
-    def look_again(self) -> None:
-        """Wake every request that a fault holds, so that it sees that its sender left."""
-        for fault in self._stack:
-            if isinstance(fault, Delay):
-                with fault.changed:
-                    fault.changed.notify_all()
-
+_NOT_FOUND = Answer(404, {"content-type": "application/json"}, b'{"error":"not_found"}')
 
 Respond = Callable[[str, Mapping[str, str], Sender], Answer | None]
 """Answers a request for a location or a path; None drops the connection, SenderLeft says that nobody waits for it."""
 
 
-class IssuerServer:
-    """A running loopback server of one issuer; made by `serve()`.
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One issuer on a server.
 
     Attributes:
-        url: Origin that it is reached at, such as `http://127.0.0.1:49152`.
-        discovery_url: Where it serves the discovery document.
-        jwks_url: Where it serves the key set.
+        path: What the paths of its documents begin with; empty for all that nobody else has.
+        respond: Answers a request for a path.
+        faults: Its faults.
     """
 
-    def __init__(self, respond: Respond, faults: Faults, *, discovery_path: str, jwks_path: str) -> None:
-        self._faults = faults
-        self._http = _HttpServer(respond)
-        self.url = f"http://127.0.0.1:{self._http.server_port}"
-        self.discovery_url = self.url + discovery_path
-        self.jwks_url = self.url + jwks_path
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True, name="keyturn-fake-issuer")
-        self._thread.start()
+    path: str
+    respond: Respond
+    faults: Faults
+
+
+class IssuerServer:
+    """A running loopback server, as one issuer sees it; made by `serve()`.
+
+    Attributes:
+        url: Where the issuer is reached, such as `http://127.0.0.1:49152`; with the path that it was given.
+        discovery_url: Where it serves the discovery document.
+        jwks_url: Where it serves the key set.
+        ca_pem: The private CA that made the server's certificate, as PEM; None without TLS.
+    """
+
+    def __init__(self, listener: _Listener, mount: Mount, *, url: str, discovery_path: str, jwks_path: str, owner: bool) -> None:
+        self._listener, self._mount, self._owner = listener, mount, owner
+        self.url = url
+        self.discovery_url = listener.origin + discovery_path
+        self.jwks_url = listener.origin + jwks_path
+        self.ca_pem = None if listener.ca is None else listener.ca.pem
+
+    @property
+    def ssl_context(self) -> ssl.SSLContext:
+        """A context of its own for a client, which trusts this server's CA and nobody else.
+
+        Raises:
+            ValueError: The server speaks clear text.
+        """
+        if self._listener.ca is None:
+            raise ValueError(f"the server at {self.url} speaks clear text, expected one that was made by serve(tls=True)")
+        return self._listener.ca.client_context()
+
+    def beside(self, mount: Mount, *, url_path: str, discovery_path: str, jwks_path: str) -> IssuerServer:
+        """Return this server as another issuer sees it, which is served from now on as well; `serve(on=...)` calls it."""
+        self._listener.add(mount)
+        url = self._listener.origin + url_path
+        return IssuerServer(self._listener, mount, url=url, discovery_path=discovery_path, jwks_path=jwks_path, owner=False)
 
     def close(self) -> None:
-        """Stop listening, end every request that is under way, and wait for all threads.
+        """Serve the issuer no longer. The server that others joined stops listening, ends every request, and waits for all threads.
 
         Raises:
             RuntimeError: A thread could not be ended.
         """
+        if self._owner:
+            self._listener.close()
+        else:
+            self._listener.remove(self._mount)
+
+
+def open_server(mount: Mount, *, url_path: str, discovery_path: str, jwks_path: str, port: int = 0, tls: bool = False) -> IssuerServer:
+    """Listen on 127.0.0.1 and serve one issuer.
+
+    Args:
+        mount: The issuer.
+        url_path: Path of its name.
+        discovery_path: Path of its discovery document.
+        jwks_path: Path of its key set.
+        port: Port to listen on; 0 means a free one.
+        tls: Whether it speaks https.
+
+    Raises:
+        ConfigurationError: The extra for TLS is missing.
+        OSError: The port is not free.
+    """
+    listener = _Listener(mount, port, PrivateCa() if tls else None)
+    return IssuerServer(listener, mount, url=listener.origin + url_path, discovery_path=discovery_path, jwks_path=jwks_path, owner=True)
+
+
+class _Listener:
+    """The port, its thread, and who is served on it."""
+
+    def __init__(self, mount: Mount, port: int, ca: PrivateCa | None) -> None:
+        self.ca = ca
+        self._lock = threading.Lock()
+        self._mounts = {mount.path: mount}
+        self._http = _HttpServer(self._respond, port, None if ca is None else ca.server_context())
+        self.origin = f"{'http' if ca is None else 'https'}://127.0.0.1:{self._http.server_port}"
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True, name="keyturn-fake-issuer")
+        self._thread.start()
+
+    def add(self, mount: Mount) -> None:
+        """Serve another issuer.
+
+        Raises:
+            ValueError: Its path is taken.
+        """
+        with self._lock:
+            if mount.path in self._mounts:
+                raise ValueError(f"path is {quoted(mount.path)}, and another issuer is served there at {self.origin}, expected another path")
+            self._mounts[mount.path] = mount
+
+    def remove(self, mount: Mount) -> None:
+        """Serve an issuer no longer."""
+        with self._lock:
+            self._mounts.pop(mount.path, None)
+
+    def close(self) -> None:
         self._http.shutdown()
         self._http.server_close()
         threads = (self._thread, *self._http.hang_up())
-        self._faults.look_again()
+        with self._lock:
+            mounts = tuple(self._mounts.values())
+        for mount in mounts:
+            mount.faults.look_again()
         deadline = Deadline(_LONGEST_CLOSING)
         for thread in threads:
             thread.join(deadline.left())
             if thread.is_alive():
                 raise RuntimeError(f"thread {thread.name} of the fake issuer did not end within {_LONGEST_CLOSING:g} s")
+
+    def _respond(self, target: str, headers: Mapping[str, str], sender: Sender) -> Answer | None:
+        place = target.partition("?")[0] + "/"
+        with self._lock:
+            fitting = [mount for path, mount in self._mounts.items() if place.startswith(f"{path}/")]
+        if not fitting:
+            return _NOT_FOUND
+        return max(fitting, key=lambda mount: len(mount.path)).respond(target, headers, sender)
 
 
 class _HttpServer(ThreadingHTTPServer):
@@ -236,11 +173,12 @@ class _HttpServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128  # With the five of the base class a burst of callers is dropped and asks again a second later.
 
-    def __init__(self, respond: Respond) -> None:
+    def __init__(self, respond: Respond, port: int, context: ssl.SSLContext | None) -> None:
         self.respond = respond
+        self._context = context
         self._lock = threading.Lock()
         self._open: dict[threading.Thread, tuple[socket.socket, Sender]] = {}
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(("127.0.0.1", port), _Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         thread = threading.Thread(target=self.process_request_thread, args=(request, client_address), daemon=True, name="keyturn-fake-issuer-http")
@@ -249,6 +187,22 @@ class _HttpServer(ThreadingHTTPServer):
             self._open = {other: opened for other, opened in self._open.items() if other.is_alive()}
             self._open[thread] = (request, Sender())
         thread.start()
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        if self._context is None:
+            super().finish_request(request, client_address)
+            return
+        with self._secured(self._context, request) as secured:
+            secured.do_handshake()
+            super().finish_request(secured, client_address)
+
+    def _secured(self, context: ssl.SSLContext, request: socket.socket) -> ssl.SSLSocket:
+        """Return the connection with TLS around it; whoever hangs up from now on shuts this one down, since the other is empty."""
+        with self._lock:
+            secured = context.wrap_socket(request, server_side=True, do_handshake_on_connect=False)
+            thread = threading.current_thread()
+            self._open[thread] = (secured, self._open[thread][1])
+        return secured
 
     def sender(self) -> Sender:
         """Return the sender whose connection the current thread serves."""
@@ -263,7 +217,8 @@ class _HttpServer(ThreadingHTTPServer):
             sender.leave()
             # Shut down rather than closed: a closed descriptor may be somebody else's by the time its thread reads from it.
             with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+                # Below TLS, which would wait for its own thread.
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
         return tuple(conversations)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -284,12 +239,19 @@ class _Handler(BaseHTTPRequestHandler):
         if answer is None:
             self._reset()
             return
+        try:
+            self._send(answer)
+        except SenderLeft:
+            self._reset()
+
+    def _send(self, answer: Answer) -> None:
         self.send_response_only(answer.status)
-        for name, value in {"content-length": str(len(answer.body)), "connection": "close", **answer.headers}.items():
+        for name, value in {"connection": "close", **answer.fields()}.items():
             self.send_header(name, value)
         self.end_headers()
         if answer.status not in {204, 304}:  # These two end with their head (RFC 9110, section 6.4.1).
-            self.wfile.write(answer.body)
+            for piece in answer.pieces(self.server.sender()):
+                self.wfile.write(piece)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - The base class calls it so.
         """Say nothing: the account of the issuer has it all."""
