@@ -11,7 +11,7 @@ VENV_MUTANTS := .venv-mutants
 # Web frameworks need not resolve together: each family has an environment, and its adapters are type-checked there.
 WEB := web-asgi web-wsgi web-mcp
 ADAPTERS_web-asgi := asgi starlette fastapi litestar quart aiohttp
-ADAPTERS_web-wsgi := wsgi flask django drf ninja pyjwt authlib flask_jwt_extended
+ADAPTERS_web-wsgi := wsgi flask _django django drf ninja pyjwt authlib flask_jwt_extended
 ADAPTERS_web-mcp := mcp fastmcp grpc
 PY := $(VENV)/bin/python
 NODE_IDP := tests/integration/idp/oidc-provider

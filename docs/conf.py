@@ -39,11 +39,40 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_default_options = {"members": True}
 
+# Each web adapter imports its framework, which the environment of the documentation need not have.
+autodoc_mock_imports = [
+    "aiohttp",
+    "asgiref",
+    "authlib",
+    "django",
+    "fastapi",
+    "fastmcp",
+    "flask",
+    "flask_jwt_extended",
+    "grpc",
+    "joserfc",
+    "litestar",
+    "mcp",
+    "ninja",
+    "pydantic",
+    "quart",
+    "rest_framework",
+    "starlette",
+    "werkzeug",
+]
+
 nitpicky = True
 # The build reaches no network, so names of other packages have no inventory to be found in; our own must resolve.
 nitpick_ignore_regex = [("py:.*", r"(?!keyturn\b).*")]
 # A type variable is no class that could be described.
-nitpick_ignore = [("py:class", "keyturn.testing.unit.T")]
+nitpick_ignore = [
+    ("py:class", "keyturn.integrations.aiohttp.Handler"),
+    ("py:class", "keyturn.integrations.django.View"),
+    ("py:class", "keyturn.integrations.flask.View"),
+    ("py:class", "keyturn.integrations.quart.View"),
+    ("py:class", "keyturn.integrations.starlette.Endpoint"),
+    ("py:class", "keyturn.testing.unit.T"),
+]
 
 # A field is described under "Attributes" alone; without this it would become an object for a second time.
 _GOOGLE = Config(napoleon_use_ivar=True)

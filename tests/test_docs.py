@@ -17,6 +17,7 @@ import contextlib
 import dataclasses
 import inspect
 import io
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,6 +124,16 @@ def dead_links(text: Path) -> list[str]:
     return [link for link in links if not (text.parent / link).exists()]
 
 
+@pytest.fixture
+def logger() -> Iterator[logging.Logger]:
+    """The library's logger; a page that sets its level sets it for the time of a test."""
+    logger = logging.getLogger("keyturn")
+    before = logger.level
+    yield logger
+    logger.setLevel(before)
+
+
+@pytest.mark.usefixtures("logger")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_snippets_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever pastes a page's snippets in their order sees what the page says (1)."""

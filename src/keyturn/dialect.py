@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from keyturn._core import claims as check
 from keyturn._core.jwk import SigningKey
 from keyturn._core.tenant import check_tenant, is_published_for
-from keyturn.errors import ClaimError, InvalidAudienceError, InvalidIssuerError, MissingClaimError, quoted
+from keyturn.errors import ClaimError, ConfigurationError, InvalidAudienceError, InvalidIssuerError, MissingClaimError, quoted
 from keyturn.validated_token import ValidatedToken
 
 Claims = Mapping[str, Any]
@@ -73,6 +73,17 @@ class Dialect:
     check_cloud: bool = False
     issuer_hint: Callable[[Claims], str | None] | None = None
     key_hint: Callable[[Claims], str | None] | None = None
+
+    def __post_init__(self) -> None:
+        """Check the paths: text in the place of one would be taken letter by letter, and read nothing.
+
+        Raises:
+            ConfigurationError: One of them is no path.
+        """
+        for setting in ("scopes", "roles", "clients"):
+            for path in _paths(getattr(self, setting), setting):
+                if not isinstance(path, tuple) or not path or not all(isinstance(name, str) for name in path):
+                    raise _no_path(path, setting)
 
     def check_first(self, header: Mapping[str, Any], claims: Claims) -> None:
         """Name what could never pass.
@@ -166,6 +177,19 @@ class DialectToken(ValidatedToken):
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the claims, the header and where to read them; there is no token and no signature in it."""
         return DialectToken, (dict(self.claims), dict(self.header), self.key_id, self._reading)
+
+
+def _paths(paths: object, setting: str) -> tuple[object, ...]:
+    if not isinstance(paths, tuple):
+        raise _no_path(paths, setting)
+    return paths
+
+
+def _no_path(path: object, setting: str) -> ConfigurationError:
+    return ConfigurationError(
+        f'{setting} holds {quoted(path)}, expected a tuple of paths, such as (("realm_access", "roles"),) (setting: {setting})',
+        hint="A path is a tuple itself, of the names that lead to the value; keyturn.readings has the usual ones.",
+    )
 
 
 def _first(claims: Claims, paths: tuple[Path, ...]) -> Any:

@@ -3,12 +3,15 @@
 1. `keyturn` validates with the library itself.
 2. `holds` reads the key set once and keeps it for ever.
 3. `asks` reads the key set for every token whose key it does not know, however many there are.
-4. `anything` accepts whatever comes; `nothing` accepts no token; `dies` writes a few lines and ends.
+4. `session` lets in whoever has the cookie that a good token got; `mute` hangs up on a token that it does not accept.
+5. `chokes` reads the set as `asks` does, and dies of an entry that is no good key: it answers 401 to everybody then.
+6. `anything` accepts whatever comes; `nothing` accepts no token; `dies` writes a few lines and ends.
 """
 
 from __future__ import annotations
 
 import http.server
+import json
 import os
 import sys
 import urllib.request
@@ -48,8 +51,8 @@ def read(issuer: str) -> StaticKeySet:
 class Holds:
     """Keys that are read once, at the first token; again for every unknown one if it *asks*."""
 
-    def __init__(self, issuer: str, audience: str, *, asks: bool = False) -> None:
-        self.issuer, self.audience, self.asks = issuer, audience, asks
+    def __init__(self, issuer: str, audience: str, *, asks: bool = False, chokes: bool = False) -> None:
+        self.issuer, self.audience, self.asks, self.chokes = issuer, audience, asks, chokes
         self.judge: Judge | None = None
 
     def __call__(self, token: str) -> int:
@@ -65,13 +68,23 @@ class Holds:
         return status
 
     def read(self) -> None:
+        if self.chokes and self.entries() != {"kid", "use", "alg", "kty", "n", "e"}:
+            self.judge = lambda token: 401
+            return
         self.judge = validating(TokenValidator(read(self.issuer), issuer=self.issuer, audience=self.audience))
+
+    def entries(self) -> set[str]:
+        with urllib.request.urlopen(f"{self.issuer}/jwks.json") as answer:
+            return {member for entry in json.load(answer)["keys"] for member in entry}
 
 
 HABITS: dict[str, Callable[[str, str], Judge]] = {
     "keyturn": keyturn,
     "holds": Holds,
     "asks": lambda issuer, audience: Holds(issuer, audience, asks=True),
+    "chokes": lambda issuer, audience: Holds(issuer, audience, asks=True, chokes=True),
+    "session": keyturn,
+    "mute": keyturn,
     "anything": lambda issuer, audience: lambda token: 200,
     "nothing": lambda issuer, audience: lambda token: 401,
 }
@@ -84,7 +97,14 @@ def server(habit: str, issuer: str, audience: str, port: int) -> http.server.Thr
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             scheme, _, token = self.headers.get("Authorization", "").partition(" ")
-            self.send_response(judge(token.strip()) if scheme == "Bearer" or habit == "anything" else 401)
+            status = judge(token.strip()) if scheme == "Bearer" or habit == "anything" else 401
+            if habit == "session" and self.headers.get("Cookie") == "session=1":
+                status = 200
+            if habit == "mute" and status == 401 and "." in token:
+                return
+            self.send_response(status)
+            if habit == "session" and status == 200:
+                self.send_header("Set-Cookie", "session=1")
             self.send_header("Content-Length", "0")
             self.end_headers()
 

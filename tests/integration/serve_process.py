@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -68,3 +69,8 @@ def serving(*arguments: str) -> Iterator[Serving]:
         finally:
             process.terminate()
             process.communicate(timeout=LONGEST)
+
+
+def port_of(serving: Serving) -> int:
+    """Return the port of a process."""
+    return urlsplit(serving.said["control_url"]).port or 0

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -19,6 +20,7 @@ from tests.integration import drill_target
 
 from keyturn.cli import main
 from keyturn.clock import Deadline
+from keyturn.testing.private_ca import PrivateCa
 
 TARGET = Path(__file__).parent / "drill_target.py"
 ANY_PORT = "http://127.0.0.1:0/orders"
@@ -60,13 +62,15 @@ def listens(port: int) -> bool:
 
 
 @contextmanager
-def running(habit: str, issuer: str) -> Iterator[str]:
-    """Run a service that nobody starts anew; hand over its URL."""
+def running(habit: str, issuer: str, context: ssl.SSLContext | None = None) -> Iterator[str]:
+    """Run a service that nobody starts anew, with TLS if there is a *context*; hand over its URL."""
     server = drill_target.server(habit, issuer, "api://drill", 0)
+    if context is not None:
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}/orders"
+        yield f"{'http' if context is None else 'https'}://127.0.0.1:{server.server_port}/orders"
     finally:
         server.shutdown()
         thread.join()
@@ -120,6 +124,31 @@ def test_a_service_that_tells_nothing_apart_proves_nothing(capsys: pytest.Captur
     assert (3, "proves nothing", ["cut-over"]) == (code, report["conclusion"], report["left_out"])
     assert words in report["why"]
     assert report["why"].endswith("so the drill proves nothing")
+
+
+def test_a_session_that_a_good_token_opened_lets_no_bad_one_in(capsys: pytest.CaptureFixture[str]) -> None:
+    """The drill keeps no cookie: each answer is about its own token."""
+    code, report, _ = drill(capsys, ANY_PORT, *starting("session"), only=("baseline",))
+    assert (0, {"baseline": "pass"}) == (code, verdicts(report))
+
+
+def test_a_service_that_hangs_up_on_bad_tokens_was_not_seen_to_refuse_them(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody can know whether it accepted them: no pass, and no exit code 0."""
+    code, report, _ = drill(capsys, ANY_PORT, *starting("mute"), only=("bad-tokens",))
+    assert (3, {"baseline": "unknown", "bad-tokens": "unknown"}) == (code, verdicts(report))
+    assert "not judged (no answer: RemoteProtocolError)" in scenario(report, "baseline")["reason"]
+
+
+def test_a_certificate_that_is_not_trusted_is_told_and_can_be(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """An https service of a private CA is drilled with --ca; without it the report names that setting."""
+    authority, port = PrivateCa(), free_port()
+    file = tmp_path / "ca.pem"
+    file.write_bytes(authority.pem)
+    with running("keyturn", f"http://127.0.0.1:{port}", authority.server_context()) as url:
+        options = ("--issuer-port", str(port), "--pause", "0", "--watch", "5")
+        untrusted, trusted = drill(capsys, url, *options, only=("baseline",)), drill(capsys, url, *options, "--ca", str(file), only=("baseline",))
+    assert (3, True) == (untrusted[0], "--ca" in untrusted[1]["why"])
+    assert (0, "passed") == (trusted[0], trusted[1]["conclusion"])
 
 
 def test_an_unreachable_service_is_told(capsys: pytest.CaptureFixture[str]) -> None:
@@ -182,16 +211,26 @@ def test_a_service_that_runs_on_with_an_old_key_is_judged_all_the_same(capsys: p
     assert "did not ask for the new set" in scenario(report, "no-alg")["reason"]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM that a process could act on")
-def test_an_ended_drill_leaves_no_service_behind() -> None:
-    """SIGTERM to the drill ends the service that it started, too."""
+def test_what_a_service_choked_on_is_gone_before_the_next_scenario(capsys: pytest.CaptureFixture[str]) -> None:
+    """Broken entries leave the set with their scenario, so that a service which runs on fails over them once and not thrice."""
+    port = free_port()
+    with running("chokes", f"http://127.0.0.1:{port}") as url:
+        options = ("--issuer-port", str(port), "--pause", "0", "--watch", "1")
+        code, report, _ = drill(capsys, url, *options, only=("broken-keys", "kid-reused"))
+    assert (1, {"baseline": "pass", "broken-keys": "fail", "kid-reused": "pass"}) == (code, verdicts(report))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals that a process could act on")
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGINT", "SIGHUP"])
+def test_an_ended_drill_leaves_no_service_behind(number: str) -> None:
+    """SIGTERM, Ctrl-C and a terminal that is closed end the service that the drill started, too."""
     port = free_port()
     command = [sys.executable, "-m", "keyturn", "drill", f"http://127.0.0.1:{port}/orders", *starting("keyturn"), "-q", "--only", "issuer-slow"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=dict(os.environ)) as process:
         deadline = Deadline(30)
         while not listens(port) and not deadline.over():
             assert process.poll() is None
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(getattr(signal, number))
         _, words = process.communicate(timeout=30)
     assert (130, b"interrupted" in words) == (process.returncode, True)
     assert not listens(port)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -90,6 +91,31 @@ def test_what_a_service_started_ends_with_it(tmp_path: Path, monkeypatch: pytest
     while lives(pid) and not gone.over():
         os.sched_yield()
     assert not lives(pid)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_a_second_interrupt_leaves_nothing_behind() -> None:
+    """Whoever presses Ctrl-C again while a deaf service is asked to end interrupts the patience, not the end."""
+    passes_on = "import os, signal, time; signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getppid(), signal.SIGINT)); print('up', flush=True)"
+    service = StartedService(python(passes_on + "\nwhile True: time.sleep(60)"), VALUES)
+    deadline = Deadline(30)
+    while not service.output():
+        assert not deadline.over()
+    with pytest.raises(KeyboardInterrupt):
+        service.end()
+    assert -signal.SIGKILL == ended(service)
+    service.end()
+
+
+def test_a_command_that_goes_to_the_background_is_told() -> None:
+    """It ended well before anything answered: the drill can end only what stays its child."""
+    port = free_port(urlsplit("http://127.0.0.1:0/"))
+    with (
+        Target(f"http://127.0.0.1:{port}/", method="GET", accept=DEFAULT_ACCEPT, timeout=1.0) as target,
+        StartedService(python("pass"), VALUES) as service,
+        pytest.raises(NotStartedError, match="stays in the foreground"),
+    ):
+        service.wait_until_ready(target, 30.0)
 
 
 def test_a_host_of_another_machine_cannot_be_started_on() -> None:

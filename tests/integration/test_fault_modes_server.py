@@ -17,6 +17,8 @@ from tests.unit.failing import BRIEF, FAULTS
 
 from keyturn import ConfigurationError, FetchedDocument, FetchError, HttpxFetcher, InvalidIssuerError, IssuerRouter, TokenValidator
 from keyturn.testing import FakeClock, FakeIssuer, IssuerServer, fake_issuer
+from keyturn.testing.faults import Sender
+from keyturn.testing.server import _HttpServer
 
 PATIENCE = 20.0
 """Real seconds after which a test that should have gone on fails; none of them waits for it to pass."""
@@ -148,6 +150,31 @@ class TestHttps:
         silent.close()
         assert [] == threads_of_the_kit()
 
+    def test_closing_before_a_handshake_has_begun(self, issuer: FakeIssuer, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A connection that would be wrapped in TLS in the moment in which the server hangs up does not hold the server up."""
+        secure, leave = _HttpServer._secured, Sender.leave
+        accepted, hanging_up, secured = threading.Event(), threading.Event(), threading.Event()
+
+        def late(server: _HttpServer, context: ssl.SSLContext, request: socket.socket) -> ssl.SSLSocket:
+            accepted.set()
+            assert hanging_up.wait(PATIENCE)
+            connection = secure(server, context, request)
+            secured.set()
+            return connection
+
+        def slowly(sender: Sender) -> None:
+            leave(sender)
+            hanging_up.set()
+            secured.wait(0.1)
+
+        monkeypatch.setattr(_HttpServer, "_secured", late)
+        monkeypatch.setattr(Sender, "leave", slowly)
+        with issuer.serve(tls=True) as server:
+            silent = socket.create_connection(("127.0.0.1", urlsplit(server.url).port or 0), PATIENCE)
+            assert accepted.wait(PATIENCE)
+        silent.close()
+        assert [] == threads_of_the_kit()
+
     def test_clear_text_to_it_is_no_news(self, issuer: FakeIssuer, capfd: pytest.CaptureFixture[str]) -> None:
         """A client that speaks no TLS gets nothing, and nothing is printed about it."""
         with issuer.serve(tls=True) as server, ask(server) as wire:
@@ -205,6 +232,16 @@ class TestSeveral:
                 assert (f"{server.url}/tenant/jwks.json", server.url) == (named.jwks_url, named.url)
                 assert third.jwks() == json.loads(fetch(server, named.jwks_url).body)
 
+    def test_leaving_with_a_request_under_way(self) -> None:
+        """A request that one who left still holds does not hold up the server when that one closes."""
+        first, second = FakeIssuer(), FakeIssuer()
+        with second.gate() as gate:
+            with first.serve() as server, second.serve(on=server, path="/a") as beside:
+                wire = ask(beside)
+                assert gate.wait_for_arrival(PATIENCE)
+            wire.close()
+            assert [] == threads_of_the_kit()
+
     def test_longest_path_wins(self) -> None:
         """Whole segments are compared: /second-hand is not below /second."""
         first, second = FakeIssuer(), FakeIssuer()
@@ -253,6 +290,18 @@ def test_served_for_a_block(tls: bool) -> None:
         assert issuer.issuer == server.url
         assert ("https" if tls else "http", issuer.jwks()) == (urlsplit(server.url).scheme, json.loads(fetch(server, server.jwks_url).body))
     assert (None, []) == (issuer.server, threads_of_the_kit())
+
+
+def test_one_block_within_another() -> None:
+    """What `fake_issuer()` returned can be entered again within itself: each block ends the server of its own issuer alone."""
+    context = fake_issuer(serve=True)
+    with context as outer:
+        with context as inner:
+            assert outer.issuer != inner.issuer
+        assert inner.server is None
+        assert outer.server is not None
+        assert outer.jwks() == json.loads(fetch(outer.server, outer.server.jwks_url).body)
+    assert (None, []) == (outer.server, threads_of_the_kit())
 
 
 def test_tls_alone_means_served() -> None:

@@ -8,7 +8,6 @@ import re
 import shutil
 import signal
 import socket
-import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from tests.integration.serve_process import LONGEST, Serving, environment, serving, start
+from tests.integration.serve_process import LONGEST, Serving, environment, port_of, serving, start
 
 from keyturn import HttpxFetcher, InvalidTokenError, KeysUnavailableError, RolloverPolicy, TokenValidator, UnknownKeyError
 from keyturn.clock import SystemClock
@@ -32,6 +31,7 @@ from keyturn.testing import FakeClock
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "howto" / "other-languages.md"
 CURL = [code for code in re.findall(r"```sh\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL) if "curl" in code]
+
 
 posix = pytest.mark.skipif(os.name == "nt", reason="signals of Windows differ")
 
@@ -62,11 +62,6 @@ def in_this_process() -> Iterator[Server]:
         server.shutdown()
         server.close()
         thread.join(LONGEST)
-
-
-def port_of(serving: Serving) -> int:
-    """Return the port of a process."""
-    return urlsplit(serving.said["control_url"]).port or 0
 
 
 def raw(serving: Serving, request: bytes) -> bytes:
@@ -141,6 +136,16 @@ def test_the_commands_of_the_documentation_work(served: Serving, commands: str) 
     assert served.said["page_url"] in commands
     assert result.stdout.startswith("{")
     assert '"error"' not in result.stdout
+
+
+def test_what_drips_is_whole_once_the_fault_ends(served: Serving) -> None:
+    """Blanks and then the document: a length that counted the document alone would cut it off."""
+    served.act("fault", kind="drip")
+    with served.web.stream("GET", served.said["jwks_url"]) as answer:
+        pieces = answer.iter_raw()
+        assert b"" == next(pieces).strip()
+        served.act("fault", kind=None)
+        assert ["k1"] == [key["kid"] for key in json.loads(b"".join(pieces))["keys"]]
 
 
 def test_the_announcement_is_one_object(process: Serving) -> None:
@@ -230,20 +235,17 @@ def test_verbose_tells_each_request() -> None:
     assert "eyJ" not in err
 
 
-def test_it_speaks_https(tmp_path: Path) -> None:
-    """The CA is told and written; whoever trusts it can read the documents, and its page is of an https origin."""
-    path = tmp_path / "ca.pem"
-    with serving("--tls", "--ca-out", str(path), "--allow-host", "fake.internal") as running:
-        assert running.said["ca_pem"] == path.read_text(encoding="utf-8")
-        fetcher = HttpxFetcher(ca=str(path), trust_env=False)
-        validator = TokenValidator(running.said["issuer"], audience="api://test", fetcher=fetcher)
-        assert running.said["issuer"].startswith("https://127.0.0.1:")
-        assert "k1" == validator.validate(running.token()).key_id
-        own = {"origin": running.said["issuer"]}
-        assert 200 == running.web.post(running.said["control_url"] + "rotate", json={}, headers=own).status_code
-        context = ssl.create_default_context(cadata=running.said["ca_pem"])
-        with socket.create_connection(("127.0.0.1", port_of(running)), LONGEST) as connection:
-            context.wrap_socket(connection, server_hostname="fake.internal").close()
+def test_it_answers_when_nobody_reads_its_words() -> None:
+    """A parent process that closes our standard error wants no lines, and has its answers all the same."""
+    with start("--json", "-v") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        said = json.loads(process.stdout.readline())
+        assert "For tests only" in process.stderr.readline()
+        process.stderr.close()
+        assert [200, 200] == [httpx.get(said["jwks_url"], trust_env=False, timeout=LONGEST).status_code for _ in range(2)]
+        process.kill()
+        process.wait(LONGEST)
 
 
 def test_an_issuer_has_the_name_that_it_was_given() -> None:
@@ -285,6 +287,12 @@ def test_the_control_api_is_not_for_other_sites(served: Serving, fields: dict[st
         (b"POST /token HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999999999999\r\n\r\n", b"413"),
         (b"GET /control/state HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n", b"400"),
         (b"GET /control/state HTTP/1.1\r\n\r\n", b"403"),
+        (b"GET /jwks.json HTTP/1.1\r\nHost: localhost\r\nX : a\r\nContent-Length: 0\r\n\r\n", b"400"),
+        (b"GET /jwks.json HTTP/1.1\r\nHost: localhost\r\nnonsense\r\nContent-Length: 0\r\n\r\n", b"400"),
+        (b"GET /jwks.json HTTP/1.1\r\nHost: localhost\r\nX: a\rContent-Length: 0\r\n\r\n", b"400"),
+        (b"GET /jwks.json HTTP/1.1\r\nHost: localhost\r\nX: a\r\r\nContent-Length: 0\r\n\r\n", b"400"),
+        (b"GET /jwks.json HTTP/1.1\r\nHost: localhost\r\nX: a\r\n Content-Length: 0\r\n\r\n", b"400"),
+        (b"GET /jwks.json HTTP/1.1\r\nHost: localhost\r\nX: a\0\r\n\r\n", b"400"),
         (b"GET /jwks.json HTTP/1.1\r\nHost: localhost\r\n" + b"X: " + b"a" * 40_000 + b"\r\n\r\n", b"431"),
         (b"GET /jwks.json HTTP/1.1\r\nHost: localhost\r\n" + b"X: a\r\n" * 200 + b"\r\n", b"431"),
         (b"GET /" + b"a" * 40_000 + b" HTTP/1.1\r\n\r\n", b"431"),
@@ -300,7 +308,8 @@ def test_a_request_that_is_no_good_is_refused(served: Serving, head: bytes, stat
 
 
 def test_a_body_that_ends_early_is_not_answered(served: Serving) -> None:
-    """Half of a request is none."""
+    """Half of a request is none, and so is half of a head."""
+    assert b"" == raw(served, b"POST /control/rotate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n")
     assert b"" == raw(served, b"POST /control/rotate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{}")
     assert "k1" == served.state()["signing_kid"]
 
@@ -313,7 +322,7 @@ def test_a_head_is_answered_without_a_body(served: Serving) -> None:
 
 
 def test_held_requests_never_hold_the_control_api(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a fault holds as many requests as may be held, a further one gets 503 and the control API answers."""
+    """While a fault holds as many requests as may be held, a further one gets 503; control API and token endpoint answer."""
     monkeypatch.setattr(server_module, "MOST_HELD", 3)
     with in_this_process() as server, httpx.Client(trust_env=False, timeout=LONGEST) as web:
         web.post(server.url + "/control/fault", json={"kind": "gate"})
@@ -324,6 +333,7 @@ def test_held_requests_never_hold_the_control_api(monkeypatch: pytest.MonkeyPatc
         while web.get(server.url + "/control/state").json()["counts"]["jwks"] < 3:
             pass
         assert 503 == web.get(server.url + "/jwks.json").status_code
+        assert 200 == web.post(server.url + "/token", data={"grant_type": "client_credentials"}).status_code
         assert 200 == web.post(server.url + "/control/fault", json={"kind": None}).status_code
         for thread in threads:
             thread.join(LONGEST)

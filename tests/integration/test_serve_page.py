@@ -234,6 +234,14 @@ def test_what_others_do_is_shown(page: Page) -> None:
     assert [] == page.all("img")
 
 
+def test_a_fault_that_others_set_is_told_as_it_is(page: Page) -> None:
+    """What a program chose is shown, and not what the page itself would have chosen."""
+    page.serving.act("fault", kind="down", status=429)
+    page.wait(lambda: "key set: answer with 429" == page.at("health").text)
+    page.serving.act("fault", kind="slow", delay=0.5)
+    page.wait(lambda: "key set: answer 0.5 s late" == page.at("health").text)
+
+
 def test_a_step_that_fails_is_told(page: Page) -> None:
     """What the control API says stands on the page."""
     page.driver.execute_script("act('promote', {kid: 'gone'})")

@@ -11,6 +11,9 @@ import base64
 import functools
 import json
 import re
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -133,6 +136,75 @@ def test_bad_in_one_way(algorithm: str) -> None:
         assert len(places) <= 1, bad.name
 
 
+def named_alike() -> FakeIssuer:
+    """Return an issuer with two keys whose kids differ by case."""
+    issuer = FakeIssuer(clock=FakeClock())
+    issuer.publish("K1")
+    return issuer
+
+
+def without_kid() -> FakeIssuer:
+    """Return an issuer whose one key has no kid."""
+    issuer = FakeIssuer(clock=FakeClock())
+    issuer.cut_over("k2", kid=None)
+    return issuer
+
+
+UNLUCKY: dict[str, Callable[[], FakeIssuer]] = {
+    "an audience of digits": lambda: FakeIssuer(clock=FakeClock(), audience="281474976710656"),
+    "the other audience": lambda: FakeIssuer(clock=FakeClock(), audience="api://other.test"),
+    "a star": lambda: FakeIssuer(clock=FakeClock(), audience="*"),
+    "audiences that begin alike": lambda: FakeIssuer(clock=FakeClock(), audience=["api://test", "api://tes"]),
+    "audiences in two cases": lambda: FakeIssuer(clock=FakeClock(), audience=["api://test", "API://TEST"]),
+    "the other issuer": lambda: FakeIssuer("https://other.test", clock=FakeClock()),
+    "an issuer in capitals": lambda: FakeIssuer("HTTPS://ISSUER.TEST", clock=FakeClock()),
+    "nobody": lambda: FakeIssuer(clock=FakeClock(), kid="nobody"),
+    "attacker": lambda: FakeIssuer(clock=FakeClock(), kid="attacker"),
+    "kids in two cases": named_alike,
+    "no kid": without_kid,
+}
+"""Issuers whose names the catalogue might take for those of others."""
+
+
+@pytest.mark.parametrize("name", UNLUCKY)
+def test_a_wrong_name_is_wrong_at_every_issuer(name: str) -> None:
+    """Whatever an issuer, its audiences and its keys are called, no bad token of it is a good one (1, 3)."""
+    issuer = UNLUCKY[name]()
+    bad_tokens = issuer.bad_tokens()
+    validator = TokenValidator(issuer.issuer, audience=issuer.audience, fetcher=issuer.fetcher(), clock=issuer.clock)
+    wrong = {bad.name: got for bad in bad_tokens if (got := verdict(validator, bad.token)) is not bad.error}
+    assert ({}, None) == (wrong, verdict(validator, issuer.token()))
+
+
+def test_made_in_one_instant() -> None:
+    """A step of the rollover on another thread waits until the catalogue is made, so that all of it is for one key."""
+    held: list[bool] = []
+
+    class Busy(FakeClock):
+        def wall(self) -> float:
+            if threads and threads[0].ident is None:
+                threads[0].start()
+                threads[0].join(0.05)
+                held.append(threads[0].is_alive())
+            return super().wall()
+
+    threads: list[threading.Thread] = []
+    issuer = FakeIssuer(clock=Busy())
+    threads.append(threading.Thread(target=issuer.cut_over, args=("k2",)))
+    issuer.bad_tokens()
+    threads[0].join()
+    assert ([True], ("k2",)) == (held, issuer.published_kids)
+
+
+def test_entries_are_published_once_whoever_asks() -> None:
+    """Callers on several threads publish the entries once, and all of their tokens are bad for what they name."""
+    issuer = FakeIssuer(clock=FakeClock())
+    with ThreadPoolExecutor(8) as pool:
+        everything = [bad for bad_tokens in pool.map(lambda _: issuer.bad_tokens(), range(8)) for bad in bad_tokens]
+    validator = validator_of(issuer)
+    assert ([], 8) == ([bad.name for bad in everything if verdict(validator, bad.token) is not bad.error], len(issuer.jwks()["keys"]))
+
+
 def test_every_class_is_represented() -> None:
     """Each class of attacks on tokens has its bad tokens, or a place where it is tested instead, and never both (2)."""
     named = {name for case in CASES for name in case.classes}
@@ -170,6 +242,8 @@ def test_universal_ones_are_many() -> None:
     universal = [bad.name for bad in catalogue("ES256").values() if bad.universal]
     assert {"alg-none", "hmac-pem", "expired", "forged", "other-audience", "other-issuer"} <= set(universal)
     assert {"exp-twice", "too-long", "bound-to-a-key"} <= set(BAD_TOKENS) - set(universal)
+    # Whoever supports nested tokens goes on with the inner one (RFC 7519, section 7.2); the salt has one length (RFC 7518, section 3.5).
+    assert (False, True) == ("nested" in universal, "pss-salt" in universal)
 
 
 def test_one_by_name() -> None:

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from keyturn import ClaimError, InvalidAudienceError, TokenTypeError
+from keyturn import ClaimError, ExpiredTokenError, InvalidAudienceError, NotYetValidError, TokenTypeError
 from keyturn._core import claims as check
+from keyturn._core.token import check_media_type
 
 ID: dict[str, Any] = {"sub": "alice", "iat": 1, "aud": "app"}
 OURS = frozenset({"app"})
@@ -71,6 +72,69 @@ ROWS: list[Row] = [
         "a number of seconds",
         '"soon"',
         "",
+    ),
+    (
+        lambda: check.check_expiry({"exp": 100}, 171.0, 60.0),
+        ExpiredTokenError,
+        "token expired 71 s ago; leeway is 60 s (setting: leeway)",
+        "exp",
+        "> 111",
+        "100",
+        ExpiredTokenError.hint,
+    ),
+    (
+        lambda: check.check_start({"nbf": 0, "iat": 171}, 100.0, 60.0),
+        NotYetValidError,
+        "iat lies 71 s ahead; leeway is 60 s (setting: leeway)",
+        "iat",
+        "<= 160",
+        "171",
+        NotYetValidError.hint,
+    ),
+    (
+        lambda: check.check_audience({"aud": "other"}, OURS),
+        InvalidAudienceError,
+        'audience is "other", expected "app" (setting: audience)',
+        "aud",
+        '"app"',
+        '"other"',
+        "",
+    ),
+    (
+        lambda: check.check_shapes({"scope": None, "scp": "a", "roles": 7}),
+        ClaimError,
+        "roles is 7, expected a string or a list of strings",
+        "roles",
+        "a string or a list of strings",
+        "7",
+        "",
+    ),
+    (
+        lambda: check.check_binding({"cnf": {}}),
+        ClaimError,
+        'the token is bound to its sender (claim "cnf"), and nobody here checks the binding (setting: required_claims)',
+        "cnf",
+        "no cnf",
+        "present",
+        'If your service checks the binding, name "cnf" in required_claims.',
+    ),
+    (
+        lambda: check.check_access({"s_hash": "x", "at_hash": "x"}),
+        TokenTypeError,
+        "the token has the claim at_hash, which access tokens do not have (setting: token_type)",
+        "at_hash",
+        "absent",
+        "present",
+        "An ID token or a logout token was sent to an API.",
+    ),
+    (
+        lambda: check_media_type({"typ": "at+jwt"}, {"application/jwt"}, '"JWT"'),
+        TokenTypeError,
+        'typ is "at+jwt", expected "JWT" (setting: token_type)',
+        "typ",
+        '"JWT"',
+        '"at+jwt"',
+        "A token of another kind was sent: an ID token to an API, an access token to a login, or a logout token.",
     ),
 ]
 

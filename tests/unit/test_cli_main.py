@@ -63,6 +63,23 @@ def test_the_exit_code_says_whose_fault_it_was(command: Callable[..., None], err
     assert code == cli.main(["act"])
 
 
+class Unread(io.StringIO):
+    """A stream whose reader went away."""
+
+    def write(self, _: str) -> int:
+        raise BrokenPipeError
+
+
+@pytest.mark.parametrize(("error", "code"), [(UnknownKeyError("no key"), 1), (ConfigurationError("no audience"), 2), (KeyboardInterrupt(), 130)])
+def test_the_exit_code_stays_where_nobody_reads_the_words(
+    command: Callable[..., None], error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A parent process that closed our standard error is told by the exit code, and no interrupt looks like a finding."""
+    command(raising(error))
+    monkeypatch.setattr("sys.stderr", Unread())
+    assert code == cli.main(["act"])
+
+
 def test_a_command_s_own_code_is_passed_on(command: Callable[..., None]) -> None:
     """What a command found is the exit code of the program."""
     command(lambda: 1)

@@ -87,13 +87,19 @@ def test_other_statuses_can_mean_accepted() -> None:
         (becomes_accepted("t"), "rar", "fail"),
         (becomes_accepted("t"), "ara", "fail"),
         (becomes_accepted("t"), "", "unknown"),
-        (never_accepted("t"), "rueon", "pass"),
+        (never_accepted("t"), "rueo", "pass"),
+        (never_accepted("t"), "rn", "unknown"),
+        (never_accepted("t"), "na", "fail"),
+        (never_accepted("t", silent="note"), "rn", "note"),
         (never_accepted("t"), "rra", "fail"),
         (never_accepted("t", level="note"), "a", "note"),
         (never_accepted("t"), "", "unknown"),
         (tells_no_errors("t"), "e", "note"),
         (ends_accepted("t"), "aar", "pass"),
         (ends_accepted("t"), "r", "pass"),
+        (ends_accepted("t"), "anr", "pass"),
+        (ends_accepted("t"), "ana", "note"),
+        (ends_accepted("t"), "ann", "unknown"),
         (ends_accepted("t"), "aaa", "note"),
         (ends_accepted("t"), "", "unknown"),
         (told_for_information("t"), "a", "pass"),
@@ -136,12 +142,25 @@ def test_what_was_turned_away_is_named() -> None:
     assert "pass" == verdict(each_accepted("t"), Played(asks("t", "ra", labels=["k1", "k1"]))).level
 
 
-@pytest.mark.parametrize(("requests", "level"), [(0, "pass"), (5, "pass"), (6, "fail")])
-def test_the_issuer_is_asked_within_the_bound(requests: int, level: Level) -> None:
-    """The bound is stated, and itself allowed."""
-    found = verdict(requests_at_most(5, 10.0), seen("r", requests=requests))
+@pytest.mark.parametrize(
+    ("outcomes", "requests", "level"),
+    [
+        *(("rrrrrr", 0, "pass"), ("rrrrrr", 5, "pass"), ("rrrrrr", 6, "fail")),
+        # Each of the five may have cost a request: that is within the bound for want of tokens.
+        *(("rrrrr", 5, "unknown"), ("rrrrrnnnnn", 5, "unknown"), ("", 0, "unknown"), ("rrr", 6, "fail")),
+    ],
+)
+def test_the_issuer_is_asked_within_the_bound(outcomes: str, requests: int, level: Level) -> None:
+    """The bound is stated, and itself allowed; it is judged only if more tokens than that were answered."""
+    found = verdict(requests_at_most("t", 5, 10.0), seen(outcomes, requests=requests))
     assert level == found.level
     assert "at most 5 allowed" in found.reason
+
+
+def test_bad_tokens_without_an_answer_are_named() -> None:
+    """Silence is no refusal: whoever reads the report knows which tokens were not judged, and why."""
+    played = Played(asks("t", "rnr", labels=["alg-none", "expired", "utf-16"]))
+    assert "t: 1 of 3 not judged (no answer: ReadTimeout): expired" == verdict(never_accepted("t"), played).reason
 
 
 def test_a_retry_after_is_obeyed_if_nothing_is_asked_twice() -> None:
@@ -153,9 +172,18 @@ def test_a_retry_after_is_obeyed_if_nothing_is_asked_twice() -> None:
 
 
 def test_an_issuer_that_was_not_asked_is_told() -> None:
-    """A pass in an outage that nobody felt says so."""
-    assert ["the issuer was not asked meanwhile"] == [finding.text for finding in told_if_unasked(seen("a"))]
+    """An outage that nobody felt is no plain pass."""
+    (finding,) = told_if_unasked(seen("a"))
+    assert ("note", True) == (finding.level, finding.text.startswith("the issuer was not asked meanwhile"))
     assert [] == list(told_if_unasked(seen("a", requests=1)))
+
+
+def test_an_order_that_changed_unseen_is_no_plain_pass() -> None:
+    """A service that did not read the set again was judged by its first reading alone."""
+    (scenario,) = (each for each in SCENARIOS if each.name == "reordered-set")
+    taken, order = asks("another new key", "a"), asks("keys of the set", "aa", labels=["k1", "k2"])
+    assert "note" == judged(Played(taken + order + asks("new key", "rr")), scenario.checks).level
+    assert "pass" == judged(Played(taken + order + asks("new key", "ra")), scenario.checks).level
 
 
 def test_a_set_that_was_read_and_not_used_is_a_failure() -> None:
@@ -203,6 +231,8 @@ def test_a_service_that_tells_nothing_apart_is_useless() -> None:
     """All accepted, or no good token accepted: nothing is proved. One wrong request refused is enough to go on."""
     assert "accepts everything" in useless(baseline("a", "a", "a", "a", "a"))
     assert "accepts no token" in useless(baseline("rr", "r", "r", "r", "r"))
+    assert "its last answer was 401 refused" in useless(baseline("rrn", "r", "r", "r", "r"))
+    assert "" == useless(baseline("nn", "n", "n", "n", "n"))
     assert "" == useless(baseline("a", "a", "a", "r", "a"))
     assert "" == useless(baseline("a", "r", "r", "r", "r"))
     assert "fail" == judged(baseline("a", "a", "a", "r", "a"), SCENARIOS[0].checks).level

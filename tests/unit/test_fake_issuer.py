@@ -238,6 +238,13 @@ class TestSteps:
         issuer.add_entry(entry)
         assert [issuer.jwks()["keys"][0], entry] == issuer.jwks()["keys"]
 
+    def test_raw_entries_can_be_dropped(self, issuer: FakeIssuer) -> None:
+        """Keys stay where they are, and sign on."""
+        issuer.add_entry({"kty": "odd"})
+        issuer.publish("k2")
+        issuer.drop_entries()
+        assert (["k1", "k2"], "k1") == ([entry["kid"] for entry in issuer.jwks()["keys"]], issuer.signing_kid)
+
     def test_what_is_handed_out_is_a_copy(self, issuer: FakeIssuer) -> None:
         """Nobody changes the issuer by changing what it gave or was given."""
         chain = ["cert"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import json
 import pickle
 from collections.abc import Callable
@@ -103,6 +104,17 @@ class TestEmergency:
         issuer.publish("k1")
         with pytest.raises(InvalidSignatureError):
             validator_of(issuer).validate(stolen.forge(issuer.token()))
+
+    def test_the_stolen_key_is_nobody_elses(self) -> None:
+        """Keys of issuers that are gone are lent again, but one that a thief still holds is not."""
+        stolen = FakeIssuer(algorithm="RS256", rsa_bits=1040).emergency()
+        gc.collect()
+        others = [FakeIssuer(algorithm="RS256", rsa_bits=1040, clock=FakeClock()) for _ in range(2)]
+        signature = base64.urlsafe_b64decode(stolen.forge(others[0].token()).rpartition(".")[2] + "==")
+        numbers = [base64.urlsafe_b64decode(other.jwks()["keys"][0]["n"] + "==") for other in others]
+        # What e = 65537 makes of the signature begins with 00 01 ff under its own modulus alone (RFC 8017, section 9.2).
+        opened = [pow(int.from_bytes(signature), 65537, int.from_bytes(number)).to_bytes(130) for number in numbers]
+        assert [False, False] == [text.startswith(b"\0\1\xff") for text in opened]
 
     def test_headers_of_a_forged_token(self, issuer: FakeIssuer) -> None:
         """Header parameters can be added, replaced and left out; what the token had besides stays."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
@@ -132,12 +133,30 @@ def test_huge_is_a_good_document_but_for_its_length(issuer: FakeIssuer) -> None:
         assert issuer.jwks() == json.loads(fetch(issuer.fetcher(), issuer.jwks_url).body)
 
 
-def test_a_wrong_length_is_what_a_socket_makes_of_it(issuer: FakeIssuer) -> None:
+@pytest.mark.parametrize("plug", PLUGS)
+def test_a_wrong_length_is_what_a_socket_makes_of_it(issuer: FakeIssuer, plug: str) -> None:
     """A length below that of the body ends the reading there, one above it breaks off."""
     with issuer.answer(b"abcdef", headers={"content-length": "3"}):
-        assert b"abc" == fetch(issuer.fetcher(), issuer.jwks_url).body
+        assert b"abc" == fetch(PLUGS[plug](issuer), issuer.jwks_url).body
     with issuer.answer(b"abc", headers={"content-length": "6"}), pytest.raises(FetchError, match="broke off after 3 of 6 bytes"):
-        fetch(issuer.fetcher(), issuer.jwks_url)
+        fetch(PLUGS[plug](issuer), issuer.jwks_url)
+
+
+@pytest.mark.parametrize("plug", PLUGS)
+def test_a_slow_drip_ends_with_the_deadline(issuer: FakeIssuer, plug: str) -> None:
+    """Whoever waits for the next byte waits no longer than the deadline, however far away that byte is (1)."""
+    with issuer.drip(3600), pytest.raises(FetchError, match="whole"):
+        fetch(PLUGS[plug](issuer), issuer.jwks_url, deadline=BRIEF)
+
+
+@pytest.mark.parametrize("plug", PLUGS)
+def test_a_location_is_found_however_a_library_writes_it(plug: str) -> None:
+    """Libraries write hosts in lower case and leave out the usual port; the issuer that is called otherwise is read all the same (1)."""
+    issuer = FakeIssuer("https://Login.test:443/T", clock=FakeClock())
+    fetcher = PLUGS[plug](issuer)
+    assert [issuer.discovery(), issuer.jwks()] == [json.loads(fetch(fetcher, url).body) for url in (issuer.discovery_url, issuer.jwks_url)]
+    with pytest.raises(FetchError, match="404"):
+        fetch(fetcher, "https://login.test/other")
 
 
 @pytest.mark.parametrize("plug", PLUGS)
@@ -256,6 +275,43 @@ class TestTransport:
                 client.get(issuer.jwks_url)
             with pytest.raises(getattr(library, error)):
                 asyncio.run(read())
+
+    def test_the_read_timeout_is_one_between_two_bytes(self, issuer: FakeIssuer, library: ModuleType) -> None:
+        """A drip that is slower than it ends with the library's error, synchronous or not, as on a socket."""
+
+        async def read() -> None:
+            async with library.AsyncClient(transport=issuer.transport(library), timeout=BRIEF) as client:
+                await client.get(issuer.jwks_url)
+
+        with issuer.drip(3600):
+            with library.Client(transport=issuer.transport(library), timeout=BRIEF) as client, pytest.raises(library.ReadTimeout):
+                client.get(issuer.jwks_url)
+            with pytest.raises(library.ReadTimeout):
+                asyncio.run(read())
+
+    def test_a_cancelled_drip_leaves_no_thread(self, issuer: FakeIssuer, library: ModuleType) -> None:
+        """Whoever is cancelled between two bytes leaves no thread that waits for the next one."""
+
+        async def cancel() -> None:
+            dripped = asyncio.Event()
+
+            async def read() -> None:
+                async with library.AsyncClient(transport=issuer.transport(library), timeout=None) as client:
+                    async with client.stream("GET", issuer.jwks_url) as answer:
+                        async for _ in answer.aiter_raw():
+                            dripped.set()
+
+            reading = asyncio.create_task(read())
+            await dripped.wait()
+            await asyncio.sleep(0)
+            reading.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reading
+
+        before = set(threading.enumerate())
+        with issuer.drip(3600):
+            asyncio.run(cancel())
+            until(lambda: set(threading.enumerate()) <= before, "the end of the thread")
 
     def test_compressed_is_compressed(self, issuer: FakeIssuer, library: ModuleType) -> None:
         """The body is real gzip: a client that accepts it reads the document."""

@@ -383,6 +383,10 @@ class TestDocs:
         assert len(text.splitlines()) < 15
         session(text, prelude="").assert_outcomes(passed=1)
 
+    def test_what_the_readme_shows_passes(self, session: Session) -> None:
+        """The test of README.md is complete as it stands."""
+        session(snippet("readme-pytest"), prelude="").assert_outcomes(passed=1)
+
     @pytest.mark.parametrize("name", re.findall(r"<!-- snippet: ([\w-]+) -->", GUIDE))
     def test_what_the_guide_shows_passes(self, session: Session, pytester: pytest.Pytester, name: str) -> None:
         """Every test of the guide runs as it is shown, with the application that the guide shows as the module `orders`."""

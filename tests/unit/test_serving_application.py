@@ -109,7 +109,10 @@ def test_no_other_page_is_told_anything_by_the_control_api(app: Application, pat
         assert path == "/" or answer.status == 403
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:9000", "localhost.evil.example", "127.0.0.1.evil.example:9000", "", "[", "a@b:c"])
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "evil.example:9000", "localhost.evil.example", "127.0.0.1.evil.example:9000", "", "[", "a@b:c", "a@127.0.0.1", "127.0.0.1/a"],
+)
 @pytest.mark.parametrize("path", ["/", "/control/state", "/control/rotate"])
 def test_a_name_of_somebody_else_is_refused(app: Application, host: str, path: str) -> None:
     """A name that was made to lead here (DNS rebinding) opens neither page nor control API."""

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import threading
 import unittest
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from tests.contract.drivers import until
@@ -86,6 +87,61 @@ class TestFakeIssuer:
         result = unittest.TestResult()
         unittest.defaultTestLoader.loadTestsFromTestCase(Case).run(result)
         assert ([], [], [("z", True)] * 2) == (result.errors, result.failures, seen)
+
+    def test_derived_test_case(self) -> None:
+        """Where a case and the one that it derives from are both decorated, the nearest settings win, from `setUp()` on, run for run."""
+        seen: list[str] = []
+
+        @fake_issuer(kid="far")
+        class Base(unittest.TestCase):
+            issuer: FakeIssuer
+
+            def setUp(self) -> None:
+                seen.append(self.issuer.signing_kid)
+                self.issuer.cut_over("used")
+
+        @fake_issuer(kid="near")
+        class Derived(Base):
+            def setUp(self) -> None:
+                seen.append(self.issuer.signing_kid)
+                super().setUp()
+
+            def test_one(self) -> None:
+                seen.append(self.issuer.signing_kid)
+
+        case, result = Derived("test_one"), unittest.TestResult()
+        case.run(result)
+        case.run(result)
+        assert ([], ["near", "near", "used"] * 2) == (result.errors, seen)
+
+    def test_an_issuer_ends_where_set_up_fails(self) -> None:
+        """A test whose `setUp()` raises has lost its issuer all the same when it is over."""
+
+        @fake_issuer
+        class Case(unittest.TestCase):
+            def setUp(self) -> None:
+                raise ValueError("no")
+
+            def test_one(self) -> None:
+                raise AssertionError
+
+        case, result = Case("test_one"), unittest.TestResult()
+        case.run(result)
+        assert (1, False) == (len(result.errors), hasattr(case, "issuer"))
+
+    def test_function_with_yield(self) -> None:
+        """A fixture goes on when the call is over, so it is refused, and told what to write instead."""
+        with pytest.raises(TypeError, match=r"one is a function with yield, .*with fake_issuer\(\) as issuer"):
+
+            @fake_issuer
+            def one(issuer: FakeIssuer) -> Iterator[FakeIssuer]:
+                yield issuer
+
+        with pytest.raises(TypeError, match="two is a function with yield"):
+
+            @fake_issuer
+            async def two(issuer: FakeIssuer) -> AsyncIterator[FakeIssuer]:
+                yield issuer
 
     def test_method_of_a_test_case(self) -> None:
         """A method alone is handed its issuer, too."""

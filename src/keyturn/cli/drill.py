@@ -73,6 +73,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("--html", metavar="FILE", help="write a report for browsers")
     parser.add_argument("--ready-timeout", type=_number, default=30.0, metavar="S", help="seconds in which a started service answers (default: 30)")
     parser.add_argument("--timeout", type=seconds_option, default=10.0, metavar="S", help="seconds in which an answer begins (default: 10)")
+    parser.add_argument("--ca", metavar="FILE", help="PEM file of the CAs that alone are trusted, if URL is https")
     add_common_options(parser)
     parser.set_defaults(run=run)
 
@@ -92,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     scenarios, settings, html = chosen(args.only), _settings(args), _html_file(args.html)
     _announce(console, scenarios, settings, estimated(scenarios, settings))
-    with _ended_by_sigterm():
+    with _ended_by_signals():
         drill = run_drill(settings, scenarios, _Listener(console, len(scenarios), as_json=args.json), args.name)
     _show(console, drill, as_json=args.json)
     if html is not None:
@@ -118,6 +119,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         pause=args.pause,
         ready_timeout=args.ready_timeout,
         timeout=args.timeout,
+        ca=args.ca,
     )
 
 
@@ -126,8 +128,15 @@ def _html_file(name: str | None) -> Path | None:
     if name is None:
         return None
     path = Path(name)
-    if path.is_dir() or not path.parent.is_dir():
-        raise ConfigurationError(f"cannot write the file {quoted(name)}: no such folder, or a folder itself (setting: --html)")
+    try:
+        there = path.exists()
+        if not there or path.is_file() or path.is_dir():
+            # Tried, not looked up: rights, mounts and the length of a name all count.
+            path.open("ab").close()
+        if not there:
+            path.unlink()
+    except OSError as error:
+        raise ConfigurationError(f"cannot write the file {quoted(name)}: {error.strerror} (setting: --html)") from error
     return path
 
 
@@ -135,7 +144,7 @@ def _announce(console: Console, scenarios: tuple[Scenario, ...], settings: Setti
     from keyturn.drill.report import duration  # noqa: PLC0415 - loaded only when the command runs
 
     least, most = duration(estimate.least), duration(estimate.most)
-    time = f"{least} at least" + (f", {most} if every time is watched to its end" if most != least else "")
+    time = f"{least} at least" + (f", {most} at most" if most != least else "")
     console.note(f"drilling {quoted(settings.url)}: {len(scenarios)} scenarios, {time}")
     if not settings.start:
         console.note(f"the service must trust issuer http://127.0.0.1:{settings.port_of_issuer}, audience {quoted(settings.audience)}")
@@ -218,16 +227,20 @@ def _list(console: Console, *, as_json: bool) -> None:
 
 
 @contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the drill as Ctrl-C does, so that no service that it started is left over."""
+def _ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM, and SIGHUP of a terminal that was closed, end the drill as Ctrl-C does, so that no service is left over."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    earlier = signal.signal(signal.SIGTERM, _interrupt)
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows has no SIGHUP.
+    numbers = [getattr(signal, name) for name in names]
+    # Whoever started the drill with nohup wants it to go on.
+    earlier = {number: signal.signal(number, _interrupt) for number in numbers if signal.getsignal(number) != signal.SIG_IGN}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, earlier)
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
 
 
 def _interrupt(_number: int, _frame: object) -> None:

@@ -11,6 +11,7 @@ Rules of this file:
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -97,12 +98,14 @@ class Console:
 
     def error(self, message: str, hint: str = "") -> None:
         """Write what went wrong, and what can be done about it; being quiet does not silence it."""
-        self.clear()
         label = _painted("error:", "red") if self.colour_words else "error:"
-        print(f"keyturn: {label} {without_tokens(message)}", file=self.err)
-        if hint:
-            print(f"hint: {hint}", file=self.err)
-        self.err.flush()
+        # Where nobody reads it, the exit code has to tell it all the same.
+        with contextlib.suppress(BrokenPipeError):
+            self.clear()
+            print(f"keyturn: {label} {without_tokens(message)}", file=self.err)
+            if hint:
+                print(f"hint: {hint}", file=self.err)
+            self.err.flush()
 
     def progress(self, text: str) -> None:
         """Write over the last line of progress, on a terminal only (2)."""

@@ -40,6 +40,8 @@ examples:
 """
 
 _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?")
+# Clients write any other letter in another way than it was given, and would not find the documents.
+_PLAIN_URL = re.compile(r"[A-Za-z0-9:/\[\]@!$&'()*+,;=._~%-]+")
 _CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
 _HIGHEST_PORT = 65535
 _LONGEST_LIFETIME = 31_536_000
@@ -104,6 +106,9 @@ def run(args: argparse.Namespace) -> int:
     context = None if authority is None else authority.server_context()
     server = Server(args.host, args.port, lambda url: _application(args, url, client), context=context, told=_teller(console))
     try:
+        if authority is not None and args.ca_out is not None:
+            # Not before: where the port is in use, the file may be that of whoever has it.
+            _write_certificate(Path(args.ca_out), authority.pem)
         with _terminable():
             # Not before: whoever reads the announcement may end this process at once.
             _announce(args, console, server, authority)
@@ -117,8 +122,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     """Look at what is made only once it listens: the port is for a call that is right."""
+    from keyturn.serving.members import LONGEST_KID  # noqa: PLC0415 - loads the fake issuer
     from keyturn.testing.keys import ALGORITHMS  # noqa: PLC0415 - loads the fake issuer
 
+    if not 0 < len(args.kid) <= LONGEST_KID:
+        raise ConfigurationError(f"kid is {quoted(args.kid)}, expected a text of 1 to {LONGEST_KID} characters (setting: --kid)")
+    if "" in (args.audience or []):
+        raise ConfigurationError('audience is "", expected a name such as "api://orders" (setting: --audience)')
     if args.issuer is not None:
         _issuer(args.issuer)
     if args.algorithm not in ALGORITHMS:
@@ -153,24 +163,39 @@ def _names(args: argparse.Namespace) -> set[str]:
 
 
 def _authority(args: argparse.Namespace) -> PrivateCa | None:
-    """Return the CA of `--tls`, after writing its certificate to `--ca-out`."""
+    """Return the CA of `--tls`, after a look at what stands at `--ca-out`."""
     from keyturn.testing.private_ca import NAMES, PrivateCa  # noqa: PLC0415 - loads the fake issuer
 
     if not args.tls:
         if args.ca_out is not None:
             raise ConfigurationError("--ca-out is given without --tls, expected both: without TLS there is no CA")
         return None
-    authority = PrivateCa(sorted({*NAMES, args.host, *_names(args)}))
     if args.ca_out is not None:
-        _write_certificate(Path(args.ca_out), authority.pem)
-    return authority
+        _check_certificate(Path(args.ca_out))
+    try:
+        return PrivateCa(sorted({*NAMES, "::1", args.host, *_names(args)}))
+    except ValueError as error:
+        raise ConfigurationError(
+            f"no certificate can be made: {quoted(str(error))}, expected host names of letters, digits and hyphens "
+            "(settings: --allow-host, --issuer, --host)"
+        ) from None
+
+
+def _check_certificate(path: Path) -> None:
+    with _told_by_name(path):
+        if path.exists() and not path.read_bytes().startswith(_CERTIFICATE):
+            raise ConfigurationError(f"{quoted(str(path))} is there and is no certificate, expected a file to write to (setting: --ca-out)")
 
 
 def _write_certificate(path: Path, pem: bytes) -> None:
-    try:
-        if path.exists() and not path.read_bytes().startswith(_CERTIFICATE):
-            raise ConfigurationError(f"{quoted(str(path))} is there and is no certificate, expected a file to write to (setting: --ca-out)")
+    with _told_by_name(path):
         path.write_bytes(pem)
+
+
+@contextlib.contextmanager
+def _told_by_name(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise ConfigurationError(f"{quoted(str(path))} cannot be written: {quoted(error.strerror or str(error))} (setting: --ca-out)") from None
 
@@ -179,12 +204,13 @@ def _issuer(text: str) -> str:
     """Return the name of the issuer, whose path must leave room for the page and the control API."""
     try:
         parts = urlsplit(text)
-        sound = parts.scheme in {"https", "http"} and parts.hostname and not parts.query and not parts.fragment and parts.port != 0
+        sound = parts.scheme in {"https", "http"} and parts.hostname and parts.port != 0 and "@" not in parts.netloc and _PLAIN_URL.fullmatch(text)
     except ValueError:
         sound = False
-    if not sound or parts.path == "/control" or parts.path.startswith("/control/"):
+    if not sound or parts.path == "/control" or parts.path.startswith(("/control/", "//")):
         raise ConfigurationError(
-            f'issuer is {quoted(text)}, expected a URL such as "https://login.example.com", without a query and outside /control/ (setting: --issuer)'
+            f'issuer is {quoted(text)}, expected a URL such as "https://login.example.com", in ASCII, without user, query and fragment, and outside '
+            "/control/ (setting: --issuer)"
         )
     return text
 
@@ -220,7 +246,9 @@ def _teller(console: Console) -> Callable[[Request, str], None]:
     def told(request: Request, outcome: str) -> None:
         # The page asks for the state every other second, which would hide everything else.
         if console.verbose > 1 or request.path != "/control/state":
-            console.detail(f"{quoted(request.method)[1:-1]} {quoted(request.path)[1:-1]}: {outcome}")
+            # Whoever closed our standard error wants no lines, and answers all the same.
+            with contextlib.suppress(OSError):
+                console.detail(f"{quoted(request.method)[1:-1]} {quoted(request.path)[1:-1]}: {outcome}")
 
     return told
 

@@ -46,7 +46,7 @@ class Estimate:
 
     Attributes:
         least: Seconds that it takes at least.
-        most: Seconds that it takes if every time is watched to its end.
+        most: Seconds that it takes if every time is watched to its end, and a service that runs on has to be waited for twice each time.
         pauses: How many pauses are part of that.
     """
 
@@ -60,7 +60,10 @@ def estimated(scenarios: Sequence[Scenario], settings: Settings) -> Estimate:
     pauses = 0 if settings.start else sum(scenario.refresh for scenario in scenarios)
     least = sum(scenario.seconds for scenario in scenarios) + pauses * settings.pause
     least += _START_SECONDS * len(scenarios) if settings.start else 0.0
-    return Estimate(least, least + sum(scenario.watches for scenario in scenarios) * settings.watch, pauses)
+    # A service whose keys are due after the pause reads them while it is brought to the known state, and is waited for once more.
+    again = 0 if settings.start else 1 + sum(scenario.refresh and scenario.prepare is None for scenario in scenarios)
+    most = least + sum(scenario.watches for scenario in scenarios) * settings.watch + again * settings.pause
+    return Estimate(least, most, pauses)
 
 
 def run_drill(settings: Settings, scenarios: Sequence[Scenario], listener: Listener, name: str = "") -> DrillResult:

@@ -84,10 +84,10 @@ def useless(baseline: Played) -> str:
     if not good:
         return ""
     if not any(ask.accepted for ask in good):
-        last = good[-1].answer
-        if last.status is None:
+        answered = [ask.answer for ask in good if ask.answer.status is not None]
+        if not answered:
             return ""
-        return f"the service accepts no token: the last of {len(good)} good ones was answered with {last.told}, so the drill proves nothing"
+        return f"the service accepts no token: {len(good)} good ones were sent, its last answer was {answered[-1].told}, so the drill proves nothing"
     if all(ask.accepted for track in _WRONG for ask in baseline.track(track)):
         return "the service accepts everything, even requests without a token, so the drill proves nothing"
     return ""

@@ -178,6 +178,7 @@ class RunningOn:
         if self._base not in issuer.published_kids:
             issuer.restore(self._base)
         issuer.promote(self._base)
+        issuer.drop_entries()
         for kid in issuer.published_kids:
             if kid != self._base:
                 issuer.retire(kid)
@@ -203,7 +204,7 @@ def _issuer_of(settings: Settings, kids: Iterator[str]) -> DrillIssuer:
 
 
 def _target_of(settings: Settings, url: str) -> Target:
-    return Target(url, method=settings.method, accept=settings.accept, timeout=settings.timeout)
+    return Target(url, method=settings.method, accept=settings.accept, timeout=settings.timeout, ca=settings.ca)
 
 
 @contextmanager

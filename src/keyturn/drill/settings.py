@@ -10,10 +10,13 @@ from __future__ import annotations
 import json
 import math
 import shlex
+import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
+
+import httpx
 
 from keyturn.drill.observations import DEFAULT_ACCEPT
 from keyturn.errors import ConfigurationError, quoted
@@ -32,7 +35,7 @@ _STATUSES = (100, 599)
 _REFUSALS = {401, 503}
 _LARGEST_PORT = 65_535
 # Those are the drill's own business, or names of its own for something else.
-_TAKEN_CLAIMS = {"iss", "aud", "exp", "iat", "nbf", "subject", "audience", "scopes", "lifetime", "key", "headers"}
+_TAKEN_CLAIMS = {"iss", "aud", "exp", "iat", "nbf", "self", "subject", "audience", "scopes", "lifetime", "key", "headers"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +55,7 @@ class Settings:
         pause: Seconds to wait before a scenario that needs a refresh, without `start`.
         ready_timeout: Seconds in which a started service must answer.
         timeout: Seconds in which an answer must begin.
+        ca: Path of a PEM file with the CAs that alone are trusted for an https URL; None means those that httpx trusts.
 
     Raises:
         ConfigurationError: A setting cannot work.
@@ -69,6 +73,7 @@ class Settings:
     pause: float = 310.0
     ready_timeout: float = 30.0
     timeout: float = 10.0
+    ca: str | None = None
 
     def __post_init__(self) -> None:
         place = parsed_url(self.url)
@@ -83,6 +88,11 @@ class Settings:
         for name, seconds, (low, high) in (("watch", self.watch, WATCH_LIMITS), ("pause", self.pause, PAUSE_LIMITS)):
             if not low <= seconds <= high:
                 raise ConfigurationError(f"expected seconds from {low:g} to {high:g}, got {seconds:g} (setting: --{name})")
+        if self.ca is not None:
+            try:
+                ssl.create_default_context(cafile=self.ca)
+            except OSError as error:
+                raise ConfigurationError(f"expected a PEM file of CAs, got {quoted(self.ca)} (setting: --ca)") from error
 
     @property
     def place(self) -> SplitResult:
@@ -101,15 +111,18 @@ def parsed_url(url: str) -> SplitResult:
     Raises:
         ConfigurationError: It is none, or holds a user name, which would stand in reports.
     """
+    if "@" in url.partition("//")[2].partition("/")[0]:
+        # Before anything that repeats the URL.
+        raise ConfigurationError("the URL holds a user name, expected none: requests carry a bearer token")
     try:
         place = urlsplit(url)
+        # What sends the requests must be able to read it, too; an empty label of a host fails only where its name is looked up.
+        httpx.URL(url).host.encode("idna")
         usable = place.scheme in {"http", "https"} and bool(place.hostname) and (place.port or 0) >= 0 and url.isprintable() and " " not in url
-    except ValueError:
+    except (ValueError, httpx.InvalidURL):
         usable = False
     if not usable:
         raise ConfigurationError(f"expected an http or https URL, got {quoted(url)}", hint="For example http://127.0.0.1:8000/orders.")
-    if "@" in place.netloc:
-        raise ConfigurationError("the URL holds a user name, expected none: requests carry a bearer token")
     return place
 
 
@@ -160,8 +173,15 @@ def parse_claim(text: str) -> tuple[str, Any]:
         raise ConfigurationError(f"expected NAME=VALUE, got {quoted(text)} (setting: --claim)")
     if name in _TAKEN_CLAIMS:
         raise ConfigurationError(f"the drill writes {quoted(name)} itself, expected another claim (setting: --claim)")
+    parsed = _json_or_text(value)
+    if name == "roles" and not isinstance(parsed, list):
+        raise ConfigurationError(f"expected roles as a JSON list, got {quoted(value)} (setting: --claim)", hint="For example 'roles=[\"admin\"]'.")
+    return name, parsed
+
+
+def _json_or_text(value: str) -> Any:
     try:
         parsed = json.loads(value)
-    except ValueError:
-        return name, value
-    return name, value if isinstance(parsed, float) and not math.isfinite(parsed) else parsed
+    except (ValueError, RecursionError):
+        return value
+    return value if isinstance(parsed, float) and not math.isfinite(parsed) else parsed

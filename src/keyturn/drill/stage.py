@@ -144,8 +144,8 @@ class Stage:
         return self._until(lambda: self.ask_key(track, kid).outcome == "accepted", limit)
 
     def until_turned_away(self, track: str, kid: str, limit: float | None = None) -> bool:
-        """Send tokens of a key until one is not accepted, for *limit* seconds at most; return whether one was."""
-        return self._until(lambda: self.ask_key(track, kid).outcome != "accepted", limit)
+        """Send tokens of a key until one is answered and not accepted, for *limit* seconds at most; return whether one was."""
+        return self._until(lambda: self.ask_key(track, kid).outcome not in {"accepted", "no answer"}, limit)
 
     def ask_once(self, kid: str) -> Answer:
         """Send a good token of a key, unrecorded, before the scenario begins to play."""

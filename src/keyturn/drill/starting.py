@@ -95,7 +95,8 @@ class StartedService:
         deadline, last = Deadline(seconds), ""
         while not deadline.over():
             if self.ended_with is not None:
-                raise NotStartedError(f"the service ended with exit code {self.ended_with} before it answered", self.output())
+                stay = "" if self.ended_with else "; expected a command that stays in the foreground"
+                raise NotStartedError(f"the service ended with exit code {self.ended_with} before it answered{stay}", self.output())
             answer = target.ask(None)
             if answer.status is not None:
                 return
@@ -112,11 +113,13 @@ class StartedService:
 
     def end(self) -> None:
         """End the process and everything that it started."""
-        self._signal(force=False)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_POLITE_SECONDS)
-        # Also if the leader is gone: what it started may be left over.
-        self._signal(force=True)
+        try:
+            self._signal(force=False)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_POLITE_SECONDS)
+        finally:
+            # Also if the leader is gone: what it started may be left over. Also if somebody pressed Ctrl-C once more.
+            self._signal(force=True)
         self._process.wait(_POLITE_SECONDS)
         self._reader.join(_POLITE_SECONDS)
         if self._process.stdout is not None and not self._reader.is_alive():

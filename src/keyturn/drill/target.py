@@ -4,12 +4,15 @@ Rules of this file:
 
 1. Each request has a connection of its own, so that none fails because a server closed an idle one.
 2. Redirects are answers; bodies are not read.
-3. Proxies of the environment are used for other machines, never for loopback.
+3. No cookie is kept: a session that a good token opened would let a bad one in, which the token did not.
+4. Proxies of the environment are used for other machines, never for loopback.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import ssl
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
 from typing import Self
 
@@ -27,17 +30,25 @@ class Target:
         method: HTTP method of the requests.
         accept: Statuses that mean that a token was accepted.
         timeout: Seconds in which an answer must begin.
+        ca: Path of a PEM file with the CAs that alone are trusted; None means those that httpx trusts.
 
     Attributes:
         url: Where it is.
     """
 
-    def __init__(self, url: str, *, method: str, accept: frozenset[int], timeout: float) -> None:
+    def __init__(self, url: str, *, method: str, accept: frozenset[int], timeout: float, ca: str | None = None) -> None:
         self.url = url
         self._method, self._accept = method, accept
         host = httpx.URL(url).host
         limits = httpx.Limits(max_keepalive_connections=0)
-        self._http = httpx.Client(timeout=timeout, limits=limits, trust_env=not is_loopback(host), follow_redirects=False)
+        self._http = httpx.Client(
+            timeout=timeout,
+            limits=limits,
+            trust_env=not is_loopback(host),
+            follow_redirects=False,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+            verify=True if ca is None else ssl.create_default_context(cafile=ca),
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -53,7 +64,8 @@ class Target:
             with self._http.stream(self._method, self.url, headers=headers) as response:
                 status = response.status_code
         except httpx.HTTPError as error:
-            return Answer("no answer", None, real_seconds() - started, type(error).__name__)
+            why = "its certificate is not trusted, setting: --ca" if "CERTIFICATE_VERIFY_FAILED" in str(error) else type(error).__name__
+            return Answer("no answer", None, real_seconds() - started, why)
         return Answer(outcome_of(status, self._accept), status, real_seconds() - started)
 
 

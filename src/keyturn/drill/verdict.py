@@ -6,6 +6,7 @@ Rules of this file:
 2. The worst finding decides: fail, then unknown, then note, then pass. A scenario without a finding passed nothing and is unknown.
 3. A good token that was turned away within the time that was watched, and accepted later, is a note with its time; never accepted, a fail.
 4. Where a standard or a library leaves a choice, the finding is a note.
+5. Silence refuses nothing: a bad token without an answer, or an issuer that was not asked because hardly a token was judged, is no pass.
 """
 
 from __future__ import annotations
@@ -157,21 +158,25 @@ def answered_within(track: str, seconds: float) -> Check:
 # Bad tokens.
 
 
-def never_accepted(track: str, *, level: Level = "fail", told: str = "accepted, although none may be") -> Check:
+def never_accepted(track: str, *, level: Level = "fail", told: str = "accepted, although none may be", silent: Level = "unknown") -> Check:
     """Return the check that no token of *track* was accepted; the finding of *level* names those that were.
 
     Args:
         track: The sort of token.
         level: How bad it is if one was accepted.
         told: What is said of those.
+        silent: How bad it is if one got no answer (5).
     """
 
     def check(played: Played) -> list[Finding]:
         asks = played.track(track)
-        slipped = [ask for ask in asks if ask.accepted]
-        if slipped:
-            return [Finding(level, f"{track}: {len(slipped)} of {len(asks)} {told}{_of(slipped, played)}")]
-        return [Finding("pass", f"{track}: none of {len(asks)} accepted")] if asks else []
+        if not asks:
+            return [_unasked(track)]
+        slipped, mute = [ask for ask in asks if ask.accepted], [ask for ask in asks if ask.answer.status is None]
+        findings = [Finding(level, f"{track}: {len(slipped)} of {len(asks)} {told}{_of(slipped, played)}")] if slipped else []
+        if mute:
+            findings.append(Finding(silent, f"{track}: {len(mute)} of {len(asks)} not judged ({mute[0].answer.told}){_of(mute)}"))
+        return findings or [Finding("pass", f"{track}: none of {len(asks)} accepted")]
 
     return check
 
@@ -206,7 +211,9 @@ def ends_accepted(track: str) -> Check:
         asks = played.track(track)
         if not asks:
             return [_unasked(track)]
-        refused = next((ask for ask in asks if not ask.accepted), None)
+        refused = next((ask for ask in asks if not ask.accepted and ask.answer.status is not None), None)
+        if refused is None and not asks[-1].accepted:
+            return [Finding("unknown", f"{track}: not judged ({asks[-1].answer.told})")]
         if refused is None:
             return [Finding("note", f"{track}: still accepted; refused not within {played.watch:g} s")]
         return [Finding("pass", f"{track}: refused after {refused.at - asks[0].at:.1f} s ({refused.answer.told})")]
@@ -217,17 +224,21 @@ def ends_accepted(track: str) -> Check:
 # The issuer.
 
 
-def requests_at_most(limit: int, seconds: float) -> Check:
+def requests_at_most(track: str, limit: int, seconds: float) -> Check:
     """Return the check that the issuer was asked at most *limit* times; more is a fail.
 
     Args:
+        track: The sort of token whose keys nobody has; as few of them answered as requests are allowed show nothing (5).
         limit: Requests for any document.
         seconds: How long tokens were sent, for the text.
     """
 
     def check(played: Played) -> list[Finding]:
-        made = len(played.requests)
+        made, asks = len(played.requests), played.track(track)
+        answered = sum(ask.answer.status is not None for ask in asks)
         text = f"issuer asked {_times(made)} in {seconds:g} s of unknown keys, at most {limit} allowed"
+        if made <= limit and answered <= limit:
+            return [Finding("unknown", f"not judged: {text}, but only {answered} of them got an answer")]
         return [Finding("fail" if made > limit else "pass", text)]
 
     return check
@@ -245,9 +256,9 @@ def retry_after_obeyed(seconds: int) -> Check:
 
 
 def told_if_unasked(played: Played) -> Iterable[Finding]:
-    """Say whether the service did not ask the issuer at all, so that its state could not be felt."""
+    """Say that the service did not ask the issuer at all, so that its state could not be felt: a note, for nothing else was seen (5)."""
     if not played.requests:
-        yield Finding("pass", "the issuer was not asked meanwhile")
+        yield Finding("note", "the issuer was not asked meanwhile, so what the service does when it asks in vain was not seen")
 
 
 def set_was_taken(track: str) -> Check:

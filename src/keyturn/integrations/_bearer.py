@@ -14,7 +14,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from keyturn.errors import (
     ConfigurationError,
@@ -33,6 +33,8 @@ RETRY_AFTER: Final = 5
 
 _SCOPE_NAME = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 _QUOTABLE = re.compile(r"[\x20\x21\x23-\x5b\x5d-\x7e]*")
+# Some servers join repeated fields with commas, so that the second token hides behind the first credentials.
+_JOINED = re.compile(r",[ \t]*bearer(?:[ \t]|$)", re.IGNORECASE)
 
 _DESCRIPTIONS: Mapping[str, str] = {
     "invalid_request": "The request must carry exactly one access token, as one word after Bearer in one Authorization header",
@@ -62,9 +64,18 @@ class AnyOf:
 
     Attributes:
         names: The names; the first is what a challenge tells clients to ask for.
+
+    Raises:
+        ConfigurationError: No name, or one that is none.
     """
 
     names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Check the names, since they end up in a header."""
+        if not self.names:
+            raise ConfigurationError("any_of() was given no name, expected at least one")
+        object.__setattr__(self, "names", _checked(self.names, "any_of"))
 
 
 def any_of(*names: str) -> AnyOf:
@@ -73,9 +84,7 @@ def any_of(*names: str) -> AnyOf:
     Raises:
         ConfigurationError: No name, or one that is none.
     """
-    if not names:
-        raise ConfigurationError("any_of() was given no name, expected at least one")
-    return AnyOf(_checked(names, "any_of"))
+    return AnyOf(names)
 
 
 Names = str | Collection[str] | AnyOf
@@ -103,7 +112,9 @@ class Needs:
         return f"Needs(scopes={self.scopes!r}, roles={self.roles!r})"
 
     def __eq__(self, other: object) -> bool:
-        return (self.scopes, self.roles) == (other.scopes, other.roles) if isinstance(other, Needs) else NotImplemented
+        if not isinstance(other, Needs) or isinstance(other, Every):
+            return NotImplemented
+        return (self.scopes, self.roles) == (other.scopes, other.roles)
 
     def __hash__(self) -> int:
         return hash((self.scopes, self.roles))
@@ -122,6 +133,34 @@ class Needs:
     def challenge(self) -> tuple[str, ...]:
         """The scopes that a client is told to ask for."""
         return self.scopes.names[:1] if isinstance(self.scopes, AnyOf) else self.scopes
+
+
+class Every(Needs):
+    """What several places need together; `scopes` and `roles` of it are only what a challenge tells."""
+
+    __slots__ = ("parts",)
+
+    def __init__(self, *parts: Needs) -> None:
+        super().__init__(tuple(dict.fromkeys(name for part in parts for name in part.challenge)))
+        self.parts = parts
+
+    def __repr__(self) -> str:
+        return f"Every({', '.join(map(repr, self.parts))})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Every) and self.parts == other.parts
+
+    def __hash__(self) -> int:
+        return hash(self.parts)
+
+    def check(self, token: ValidatedToken) -> None:
+        """Return if *token* grants what each part needs.
+
+        Raises:
+            InsufficientScopeError: It does not (403).
+        """
+        for part in self.parts:
+            part.check(token)
 
 
 class Answer(NamedTuple):
@@ -152,7 +191,7 @@ class Challenge:
     def __init__(self, realm: str | None = None, resource_metadata: str | None = None) -> None:
         given = {"realm": realm, "resource_metadata": resource_metadata}
         for name, value in given.items():
-            if value is not None and not _QUOTABLE.fullmatch(value):
+            if value is not None and not (isinstance(value, str) and _QUOTABLE.fullmatch(value)):
                 raise ConfigurationError(f"{name} is {quoted(value)}, expected printable ASCII without quote and backslash (setting: {name})")
         self._given = {name: value for name, value in given.items() if value is not None}
 
@@ -169,7 +208,8 @@ class Challenge:
         if retry_after is not None:
             headers["Retry-After"] = str(retry_after)
         if error.http_status < KeyturnError.http_status:
-            headers["WWW-Authenticate"] = self._challenge(code, told, scopes or _scopes(error))
+            # A handler's own error may need more than its place does.
+            headers["WWW-Authenticate"] = self._challenge(code, told, tuple(dict.fromkeys((*scopes, *_scopes(error)))))
         return Answer(error.http_status, headers, {"error": code or "missing_token", "error_description": told})
 
     def _challenge(self, code: str | None, told: str, scopes: tuple[str, ...]) -> str:
@@ -201,6 +241,8 @@ def token_of(values: Iterable[str | bytes], query: str | bytes = "") -> str:
         raise MissingTokenError("the request has no Authorization header")
     if len(several) > 1:
         raise InvalidRequestError(f"the request has {len(several)} Authorization headers, expected one")
+    if _JOINED.search(several[0]):
+        raise InvalidRequestError("the Authorization header holds several credentials joined by a comma, expected one")
     scheme, _, word = several[0].strip(" \t").partition(" ")
     if scheme.lower() != "bearer":
         raise MissingTokenError("the request authorizes by another scheme, expected Bearer")
@@ -218,8 +260,8 @@ def metadata_location(resource: str) -> str:
     Raises:
         ConfigurationError: *resource* is no absolute http(s) URL, or has a fragment (RFC 9728, section 1.2).
     """
-    parts = urlsplit(resource)
-    if parts.scheme not in {"https", "http"} or not parts.netloc or "#" in resource or not _QUOTABLE.fullmatch(resource):
+    parts = _url(resource)
+    if parts is None:
         raise ConfigurationError(f'resource is {quoted(resource)}, expected a URL such as "https://api.example.com" (setting: resource)')
     query = f"?{parts.query}" if parts.query else ""
     return f"{parts.scheme}://{parts.netloc}/.well-known/oauth-protected-resource{parts.path.rstrip('/')}{query}"
@@ -272,11 +314,26 @@ def _has_token(query: str | bytes) -> bool:
     return "access_token" in text and any(name == "access_token" for name, _ in parse_qsl(text, keep_blank_values=True))
 
 
+def _url(text: object) -> SplitResult | None:
+    """Return the parts of an absolute http(s) URL without a fragment that fits into a header, or None."""
+    if not isinstance(text, str) or not _QUOTABLE.fullmatch(text) or " " in text or "#" in text:
+        return None
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return None
+    return parts if parts.scheme in {"https", "http"} and parts.hostname else None
+
+
 def _rule(names: Names, setting: str) -> tuple[str, ...] | AnyOf:
     return names if isinstance(names, AnyOf) else _checked(names.split() if isinstance(names, str) else names, setting)
 
 
 def _checked(names: Collection[str], setting: str) -> tuple[str, ...]:
+    if not isinstance(names, Iterable) or isinstance(names, (bytes, Mapping)):
+        raise ConfigurationError(f"{setting} is {quoted(names)}, expected names joined by blanks, or a list of them (setting: {setting})")
+    # Read once: whatever gives its names a single time would pass the check and need nothing.
+    names = tuple(names)
     for name in names:
         if not isinstance(name, str) or not _SCOPE_NAME.fullmatch(name):
             expected = "printable ASCII without blank, quote and backslash"

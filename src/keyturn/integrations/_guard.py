@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+import logging
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Self
 
-from keyturn.errors import ConfigurationError, KeyturnError, quoted
+from keyturn.client import KeySetClient
+from keyturn.errors import ConfigurationError, KeysUnavailableError, KeyturnError, quoted
 from keyturn.integrations._bearer import NOTHING, Answer, Challenge, Names, Needs, metadata_document, metadata_location, token_of
 from keyturn.router import IssuerRouter
 from keyturn.status import KeySetStatus
 from keyturn.validated_token import ValidatedToken
 from keyturn.validator import TokenValidator
+
+logger = logging.getLogger("keyturn.integrations")
 
 Judge = TokenValidator | IssuerRouter
 """Whoever judges a token."""
@@ -33,6 +38,8 @@ class BearerGuard:
     Attributes:
         validator: Judges tokens.
         needs: What every request needs.
+        realm: The part of the service that tokens are for, or None.
+        resource: The URL by which clients know this service, or None.
 
     Raises:
         ConfigurationError: A setting does not fit into a header, or *validator* is none.
@@ -54,7 +61,8 @@ class BearerGuard:
         self.validator = validator
         self.needs = Needs(scopes, roles)
         self._challenge = Challenge(realm, None if resource is None else metadata_location(resource))
-        self._resource = resource
+        self.realm = realm
+        self.resource = resource
         # A template of many tenants is no place where a client could go.
         known = [name for name in validator.issuers if "{" not in name] if authorization_servers is None else authorization_servers
         self._issuers = tuple(sorted(set(known)))
@@ -90,9 +98,10 @@ class BearerGuard:
         """Return what *error* is answered with (RFC 6750, section 3).
 
         Args:
-            error: Why the request may not pass.
+            error: Why the request may not pass. It goes to the log `keyturn.integrations`, at DEBUG: whoever sends junk would fill another.
             needs: What this place needs, beside what every request needs.
         """
+        logger.debug("answered %d: %s", error.http_status, error)
         return self._challenge.answer(error, self._told(needs))
 
     def metadata(self) -> Mapping[str, Any]:
@@ -113,6 +122,12 @@ class BearerGuard:
         location = metadata_location(self._known_resource())
         return "/" + location.split("/", 3)[3]
 
+    @property
+    def discovery_url(self) -> str | None:
+        """Where clients find the discovery document, for descriptions of an API; None if there are several issuers or no https one."""
+        known = [name for name in self.validator.issuers if name.startswith("https://") and "{" not in name]
+        return known[0].removesuffix("/") + "/.well-known/openid-configuration" if len(known) == 1 else None
+
     def readiness(self, *, require_all: bool = False) -> Answer:
         """Return the answer of a readiness route: 200 or 503, and how old each issuer's keys are.
 
@@ -128,6 +143,24 @@ class BearerGuard:
         body = {"ready": ready, "issuers": {name: _shown(status) for name, status in statuses.items()}}
         return Answer(200 if ready else 503, {"Cache-Control": "no-store"}, body)
 
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Read the keys of every issuer, and keep them fresh until the context ends; for the lifespan of an application.
+
+        It is optional. An issuer that cannot be reached delays the start by its `deadline` and stops nothing: its keys are read later.
+        """
+        judge = self.validator
+        validators = judge.validators if isinstance(judge, IssuerRouter) else (judge,)
+        clients = dict.fromkeys(each.client for each in validators if isinstance(each.client, KeySetClient))
+        async with AsyncExitStack() as stack:
+            for client in clients:
+                try:
+                    await client.refresh_async()
+                except KeysUnavailableError as error:
+                    logger.warning("the application starts without keys of %s: %s", quoted(client.issuer), error)
+                await stack.enter_async_context(client.keep_fresh())
+            yield
+
     def _granted(self, token: ValidatedToken, needs: Needs) -> ValidatedToken:
         for each in (self.needs, needs):
             each.check(token)
@@ -138,9 +171,9 @@ class BearerGuard:
         return tuple(dict.fromkeys((*self.needs.challenge, *needs.challenge)))
 
     def _known_resource(self) -> str:
-        if self._resource is None:
+        if self.resource is None:
             raise ConfigurationError('no resource is given, expected a URL such as "https://api.example.com" (setting: resource)')
-        return self._resource
+        return self.resource
 
 
 def _shown(status: KeySetStatus) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Unpack
 
+from keyturn import readings
 from keyturn._core.location import host_of
 from keyturn.dialect import Dialect
 from keyturn.errors import ConfigurationError, quoted
@@ -22,7 +23,7 @@ from keyturn.issuers._preset import Kind, build, texts
 from keyturn.issuers.settings import Settings
 from keyturn.validator import TokenValidator
 
-_DIALECT = Dialect(scopes=(("scp",), ("scope",)), clients=(("appid",), ("client_id",), ("azp",)))
+_DIALECT = Dialect(scopes=readings.SCP + readings.SCOPE, clients=readings.APPID + readings.CLIENT_ID + readings.AZP)
 
 
 def validator(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Unpack
 
+from keyturn import readings
 from keyturn.dialect import Dialect
 from keyturn.issuers._preset import Kind, build, host
 from keyturn.issuers.settings import Settings
@@ -35,6 +36,6 @@ def validator(
     Raises:
         ConfigurationError: A setting is wrong.
     """
-    dialect = Dialect(scopes=(("permissions",) if rbac else ("scope",),), clients=(("client_id",), ("azp",)))
+    dialect = Dialect(scopes=readings.PERMISSIONS if rbac else readings.SCOPE)
     issuer = f"https://{host(domain, 'domain', 'example.eu.auth0.com')}/"
     return build(issuer, audience=audience, token_type=token_type, dialect=dialect, **settings)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Unpack
 
+from keyturn import readings
 from keyturn.dialect import Dialect
 from keyturn.issuers._preset import Kind, build, one_of, word
 from keyturn.issuers.settings import Settings
@@ -38,7 +39,7 @@ def validator(
     issuer = f"https://cognito-idp.{word(region, 'region', 'eu-central-1')}.amazonaws.com/{word(user_pool, 'user_pool', 'eu-central-1_A1b2C3d4E')}"
     dialect = Dialect(
         audience_claim="client_id" if token_type == "access" else "aud",  # noqa: S105 - a kind of token, not a secret
-        roles=(("cognito:groups",),),
+        roles=readings.COGNITO_GROUPS,
         checks=(one_of("token_use", {token_type}, "token_type", kind=True),),
     )
     return build(issuer, audience=audience, token_type=token_type, dialect=dialect, **settings)

@@ -18,6 +18,7 @@ from enum import Enum
 from typing import Any, Final, Unpack
 from urllib.parse import urlencode
 
+from keyturn import readings
 from keyturn._core.policy import RolloverPolicy
 from keyturn._core.tenant import PLACEHOLDER, is_guid, template_of
 from keyturn.dialect import Dialect
@@ -235,8 +236,8 @@ def b2c(
         word(policy, "policies", "B2C_1_sign_in")
         issuer = f"https://{place}/tfp/{guid}/{policy}/v2.0/" if issuer_with_policy else f"https://{place}/{guid}/v2.0/"
         dialect = Dialect(
-            scopes=(("scp",),),
-            clients=(("azp",),),
+            scopes=readings.SCP,
+            clients=readings.AZP,
             checks=(_of_policy(policy), *((check_login,) if token_type == "id" else ())),  # noqa: S105 - a kind of token, not a secret
             first_checks=(refuse_graph,),
             route_claims={"tfp": policy},
@@ -313,8 +314,8 @@ def _dialect(
     listed = texts(callers, "authorize_by_acl", "6e74172b-be56-4843-9ff4-e66a39bb12e3") if callers else ()
     return Dialect(
         tenant_claim="tid",
-        scopes=(("scp",),),
-        clients=(("appid",) if version == 1 else ("azp",),),
+        scopes=readings.SCP,
+        clients=readings.APPID if version == 1 else readings.AZP,
         checks=(check_login if token_type == "id" else check_kind(version, listed), *checks),  # noqa: S105 - a kind of token, not a secret
         first_checks=(refuse_graph,),
         cloud=cloud,

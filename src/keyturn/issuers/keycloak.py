@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Unpack
 
+from keyturn import readings
 from keyturn.dialect import Dialect
 from keyturn.errors import ConfigurationError, quoted
 from keyturn.issuers._preset import Kind, build, one_of, texts, word
@@ -47,7 +48,7 @@ def validator(
     if roles_of is not None:
         texts(roles_of, "roles_of", "orders-api")
     dialect = Dialect(
-        roles=(("realm_access", "roles") if roles_of is None else ("resource_access", roles_of, "roles"),),
+        roles=readings.KEYCLOAK_REALM_ROLES if roles_of is None else readings.keycloak_client_roles(roles_of),
         checks=(one_of("typ", _TYPES.get(token_type, ()), "token_type", kind=True),),
     )
     return build(f"{url}/realms/{word(realm, 'realm', 'shop')}", audience=audience, token_type=token_type, dialect=dialect, **settings)

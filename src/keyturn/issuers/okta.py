@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Unpack
 
+from keyturn import readings
 from keyturn.dialect import Dialect
 from keyturn.errors import ConfigurationError
 from keyturn.issuers._preset import Kind, build, host, word
 from keyturn.issuers.settings import Settings
 from keyturn.validator import TokenValidator
 
-_DIALECT = Dialect(scopes=(("scp",),), roles=(("groups",),), clients=(("cid",),))
+_DIALECT = Dialect(scopes=readings.SCP, roles=readings.GROUPS, clients=readings.CID)
 
 
 def validator(

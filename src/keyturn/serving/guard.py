@@ -63,9 +63,12 @@ class Guard:
 
 def _host_name(host: str) -> str:
     try:
-        return urlsplit(f"//{host}").hostname or ""
+        parts = urlsplit(f"//{host}")
+        name = parts.hostname or ""
     except ValueError:
         return ""
+    # A user or a path has no place in it (RFC 9110, section 7.2), and would let another name stand beside ours.
+    return name if parts.netloc == host and "@" not in host else ""
 
 
 def _is_address(name: str) -> bool:

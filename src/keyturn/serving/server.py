@@ -5,10 +5,10 @@ Rules of this file:
 1. It listens where it is told to, and nowhere else; the default is the loopback of this machine.
 2. One request for each connection, one daemon thread for each connection, and at most `MOST_CONNECTIONS` of them.
 3. Heads and bodies are bounded, and whoever says nothing for `PATIENCE` seconds is cut off.
-4. At most `MOST_HELD` requests for documents and tokens are under way; a further one gets 503, so that a fault that holds requests
-   never holds the control API as well.
+4. At most `MOST_HELD` requests for documents are under way; a further one gets 503, so that a fault that holds requests never holds
+   tokens and the control API as well.
 5. A request whose end two readers could see in two places is refused: two lengths, a length that is no number, a coded body
-   (RFC 9112, section 6.3).
+   (RFC 9112, section 6.3), a head with a line that is no header field and might hide those after it (section 5).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import contextlib
 import errno
 import ipaddress
 import os
+import re
 import socket
 import socketserver
 import ssl
@@ -38,7 +39,7 @@ MOST_CONNECTIONS = 192
 """Connections at once: three times the requests that a fault may hold, so that the control API stays within reach."""
 
 MOST_HELD = 64
-"""Requests for documents and tokens that may be under way at once."""
+"""Requests for documents that may be under way at once."""
 
 PATIENCE = 20.0
 """Real seconds of silence after which a connection is cut off."""
@@ -53,6 +54,8 @@ LARGEST_BODY = 65_536
 """Bytes of a body."""
 
 _DRAINED = 1_048_576  # Bytes that are read and thrown away, since whoever still sends may never read the refusal.
+# Folded lines are none (RFC 9112, section 5.2), nor is a CR that ends nothing (section 2.2).
+_FIELD_LINE = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*)?\r?\n")
 _ONCE = {"host", "origin", "content-type", "content-length", "authorization", "sec-fetch-site"}
 
 Make = Callable[[str], Application]
@@ -164,8 +167,8 @@ class Server(ThreadingHTTPServer):
         Raises:
             RefusedError: Too many are under way already (4).
         """
-        own = is_own(request.path)
-        if not own and not self._room_for_held.acquire(blocking=False):
+        never_held = is_own(request.path) or request.path == self.application.control.issuer.token_path
+        if not never_held and not self._room_for_held.acquire(blocking=False):
             raise RefusedError(503, "too_many_held", f"{MOST_HELD} requests are under way, expected fewer")
         with self._lock:
             self._senders.add(request.sender)
@@ -174,7 +177,7 @@ class Server(ThreadingHTTPServer):
         finally:
             with self._lock:
                 self._senders.discard(request.sender)
-            if not own:
+            if not never_held:
                 self._room_for_held.release()
 
     def respond(self, request: Request) -> Answer | None:
@@ -193,22 +196,24 @@ class Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-class _HeadTooLargeError(Exception):
-    """More bytes than a head may have."""
-
-
-class _BoundedHead:
-    """Reads lines until a head has had all the bytes that it may have; the body is read past it."""
+class _StrictHead:
+    """Reads lines until a head has had all the bytes that it may have, and refuses what is no header field; the body is read past it."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._left = LARGEST_HEAD
+        self._began = False
 
     def readline(self, limit: int = -1) -> bytes:
         line = self._stream.readline(self._left + 1 if limit < 0 else min(limit, self._left + 1))
         self._left -= len(line)
         if self._left < 0:
-            raise _HeadTooLargeError
+            raise RefusedError(431, "too_large", f"the head has more than {LARGEST_HEAD} bytes, expected at most as many")
+        if self._began and not line:
+            raise ConnectionAbortedError("the head ended early")
+        if self._began and not _FIELD_LINE.fullmatch(line):
+            raise RefusedError(400, "invalid_request", "the head has a line that is no header field, expected a name, a colon and a value")
+        self._began = True
         return line
 
     def __getattr__(self, name: str) -> Any:
@@ -222,15 +227,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         super().setup()
-        self.rfile = _BoundedHead(self.rfile)  # type: ignore[assignment,arg-type]  # passes on whatever it does not bound
+        self.rfile = _StrictHead(self.rfile)  # type: ignore[assignment,arg-type]  # passes on whatever is no line
 
     def handle(self) -> None:
         """Serve one request (2)."""
         try:
             self.handle_one_request()
-        except _HeadTooLargeError:
+        except RefusedError as refused:
             self.request_version, self.command = self.protocol_version, ""
-            self._send(RefusedError(431, "too_large", f"the head has more than {LARGEST_HEAD} bytes, expected at most as many").answer(), Sender())
+            self._send(refused.answer(), Sender())
 
     def do_GET(self) -> None:
         """Serve a request of any method that has an answer."""
@@ -293,10 +298,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, answer: Answer, sender: Sender) -> None:
         self.close_connection = True
         self.send_response_only(answer.status)
-        fields = {"date": self.date_time_string(), "connection": "close", **answer.headers}
-        if answer.status not in {204, 304}:  # These two end with their head (RFC 9110, section 6.4.1).
-            fields = {"content-length": str(len(answer.body)), **fields}
-        for name, value in fields.items():
+        # These two end with their head (RFC 9110, section 6.4.1).
+        own = answer.headers if answer.status in {204, 304} else answer.fields()
+        for name, value in {"date": self.date_time_string(), "connection": "close", **own}.items():
             self.send_header(name, value)
         self.end_headers()
         if answer.status not in {204, 304} and self.command != "HEAD":

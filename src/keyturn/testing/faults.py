@@ -38,15 +38,21 @@ class Sender:
     """
 
     def __init__(self, patience: float = math.inf) -> None:
+        self._patience = patience
         self._deadline = Deadline(patience)
+        self._gone = False
 
     def leave(self) -> None:
         """Wait no longer."""
-        self._deadline = Deadline(0)
+        self._gone = True
+
+    def wait_anew(self) -> None:
+        """Begin to wait anew, unless it is gone, as whoever limits the time between two bytes does after each."""
+        self._deadline = Deadline(self._patience)
 
     def left(self) -> float:
         """Return the real seconds that it will wait, 0 if it is gone."""
-        return self._deadline.left()
+        return 0.0 if self._gone else self._deadline.left()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +142,12 @@ class Holding(Fault):
         """
         with self.changed:
             until = Deadline(seconds)
-            while not self._over and not until.over():
+            while True:
+                # Asked first, so that the account does not depend on which of the two a thread sees that wakes up late.
                 if not sender.left():
                     raise SenderLeft
+                if self._over or until.over():
+                    return
                 self.changed.wait(min(until.left(), sender.left(), threading.TIMEOUT_MAX))
 
 

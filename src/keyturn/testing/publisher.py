@@ -83,7 +83,7 @@ class Publisher(FaultModes, ABC):
         """
         if library is None:
             import httpx as library  # noqa: PLC0415 - the kit must not load it
-        return mock_transport(library, self._respond, self._faults)
+        return mock_transport(library, self._respond, self._faults, lambda: self.origin)
 
     @property
     def server(self) -> IssuerServer | None:

@@ -177,7 +177,7 @@ class KeyRing:
             compromised = self._find(kid)
             if compromised.state == "retired" and compromised is not self._signing:
                 self._in_state(compromised.kid, "published", "only a key that is in use can be compromised")
-            stolen = StolenKey(compromised.kid, compromised.private, compromised.entry())
+            stolen = StolenKey(compromised.kid, compromised.private, compromised.entry(), owner=self)
             if successor is not None or compromised is self._signing:
                 self._signing = self._successor(compromised, successor)
             if compromised in self._set:
@@ -233,7 +233,7 @@ class KeyRing:
             random.Random(seed).shuffle(self._set)  # noqa: S311 - An order that tests can repeat.
 
     def add_entry(self, entry: Any) -> None:
-        """Publish a raw entry at the end of the set, broken ones included; it stays until `cut_over()`.
+        """Publish a raw entry at the end of the set, broken ones included; it stays until `drop_entries()` or `cut_over()`.
 
         Args:
             entry: A JWK, or anything else that JSON can express.
@@ -247,6 +247,11 @@ class KeyRing:
             raise ValueError(f"entry is not JSON: {error}") from error
         with self._lock:
             self._set.append(_RawEntry(value))
+
+    def drop_entries(self) -> None:
+        """Take every raw entry out of the set; keys stay."""
+        with self._lock:
+            self._set = [entry for entry in self._set if isinstance(entry, _Key)]
 
     def encode(
         self, header: Mapping[str, Any] | bytes, payload: Mapping[str, Any] | bytes, *, key: str | None = None, signature: bytes | None = None

@@ -123,6 +123,7 @@ class _Listener:
         self.ca = ca
         self._lock = threading.Lock()
         self._mounts = {mount.path: mount}
+        self._faults = [mount.faults]
         self._http = _HttpServer(self._respond, port, None if ca is None else ca.server_context())
         self.origin = f"{'http' if ca is None else 'https'}://127.0.0.1:{self._http.server_port}"
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True, name="keyturn-fake-issuer")
@@ -138,6 +139,7 @@ class _Listener:
             if mount.path in self._mounts:
                 raise ValueError(f"path is {quoted(mount.path)}, and another issuer is served there at {self.origin}, expected another path")
             self._mounts[mount.path] = mount
+            self._faults.append(mount.faults)
 
     def remove(self, mount: Mount) -> None:
         """Serve an issuer no longer."""
@@ -149,9 +151,10 @@ class _Listener:
         self._http.server_close()
         threads = (self._thread, *self._http.hang_up())
         with self._lock:
-            mounts = tuple(self._mounts.values())
-        for mount in mounts:
-            mount.faults.look_again()
+            # Those of issuers that have left may still hold requests.
+            faults = tuple(self._faults)
+        for each in faults:
+            each.look_again()
         deadline = Deadline(_LONGEST_CLOSING)
         for thread in threads:
             thread.join(deadline.left())
@@ -199,9 +202,12 @@ class _HttpServer(ThreadingHTTPServer):
     def _secured(self, context: ssl.SSLContext, request: socket.socket) -> ssl.SSLSocket:
         """Return the connection with TLS around it; whoever hangs up from now on shuts this one down, since the other is empty."""
         with self._lock:
-            secured = context.wrap_socket(request, server_side=True, do_handshake_on_connect=False)
             thread = threading.current_thread()
-            self._open[thread] = (secured, self._open[thread][1])
+            sender = self._open[thread][1]
+            if not sender.left():
+                raise ConnectionAbortedError("the server is closing")
+            secured = context.wrap_socket(request, server_side=True, do_handshake_on_connect=False)
+            self._open[thread] = (secured, sender)
         return secured
 
     def sender(self) -> Sender:
@@ -213,8 +219,10 @@ class _HttpServer(ThreadingHTTPServer):
         """End every conversation; return the threads, which end on their own."""
         with self._lock:
             conversations = dict(self._open)
-        for connection, sender in conversations.values():
-            sender.leave()
+            # Under the lock, so that nobody begins TLS on a connection that is shut down below without it.
+            for _, sender in conversations.values():
+                sender.leave()
+        for connection, _ in conversations.values():
             # Shut down rather than closed: a closed descriptor may be somebody else's by the time its thread reads from it.
             with suppress(OSError):
                 # Below TLS, which would wait for its own thread.

@@ -24,10 +24,12 @@ class StolenKey:
         algorithm: Its algorithm.
     """
 
-    def __init__(self, kid: str, private: PrivateKey, entry: Mapping[str, Any]) -> None:
+    def __init__(self, kid: str, private: PrivateKey, entry: Mapping[str, Any], *, owner: object) -> None:
         self.kid = kid
         self.algorithm = private.algorithm
         self._private = private
+        # Keys are lent: as long as the owner lives, nobody else is given this one.
+        self._owner = owner
         self._named = {name: entry.get(name) for name in ("kid", "x5t", "x5t#S256")}
 
     def __repr__(self) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import math
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -18,31 +19,39 @@ from keyturn.testing.faults import Answer, Faults, Sender, SenderLeft
 from keyturn.testing.server import Respond
 
 
-def mock_transport(library: Any, respond: Respond, faults: Faults) -> Any:
-    """Return a `MockTransport` of *library* whose requests *respond* answers."""
-    return _transport_class(library)(_Exchange(library, respond), faults)
+def mock_transport(library: Any, respond: Respond, faults: Faults, origin: Callable[[], str]) -> Any:
+    """Return a `MockTransport` of *library* whose requests *respond* answers; *origin* says what the issuer's own is called now."""
+    return _transport_class(library)(_Exchange(library, respond, faults, origin), faults)
 
 
 class _Exchange:
     """Turns a request of a library into an answer of it."""
 
-    def __init__(self, library: Any, respond: Respond) -> None:
+    def __init__(self, library: Any, respond: Respond, faults: Faults, origin: Callable[[], str]) -> None:
         self._library = library
         self._respond = respond
+        self._faults = faults
+        self._origin = origin
 
     def __call__(self, request: Any, sender: Sender | None = None) -> Any:
         library, waiting = self._library, sender or sender_of(request)
         if request.method != "GET":
             return library.Response(501, request=request)
         try:
-            answer = self._respond(str(request.url), dict(request.headers), waiting)
+            answer = self._respond(self._location(request.url), dict(request.headers), waiting)
         except SenderLeft:
             raise library.ReadTimeout("the fake issuer gave no answer within the read timeout", request=request) from None
         if answer is None:
             raise library.ReadError("the fake issuer dropped the connection before it answered", request=request)
-        return library.Response(
-            answer.status, headers=answer.fields(), stream=_stream_class(library)(library, answer, waiting, request), request=request
-        )
+        stream = _stream_class(library)(library, answer, waiting, request, self._faults)
+        return library.Response(answer.status, headers=answer.fields(), stream=stream, request=request)
+
+    def _location(self, url: Any) -> str:
+        """Return a location as the issuer writes it: libraries leave out a port that goes without saying, and write hosts in lower case."""
+        origin = self._origin()
+        ours = self._library.URL(origin)
+        same = (url.scheme, url.host, url.port) == (ours.scheme, ours.host, ours.port)
+        return origin + url.raw_path.decode("ascii") if same else str(url)
 
 
 def sender_of(request: Any) -> Sender:
@@ -55,9 +64,14 @@ def _bytes_of(library: Any, answer: Answer, sender: Sender, request: Any) -> Ite
     """Yield a body as a socket would give it."""
     if answer.status in {204, 304}:
         return
+    left = sys.maxsize if answer.declared is None else answer.declared
     try:
-        # The read timeout is one between two bytes, so it never ends what drips; whoever closes the answer does.
-        yield from answer.pieces(Sender() if answer.drip else sender)
+        for piece in answer.pieces(sender):
+            # Nobody reads on behind the length that was declared.
+            yield piece[:left]
+            left -= len(piece[:left])
+            # The read timeout is one between two bytes.
+            sender.wait_anew()
     except SenderLeft:
         raise library.ReadTimeout("the fake issuer gave no answer within the read timeout", request=request) from None
     if answer.is_cut:
@@ -68,15 +82,20 @@ def _bytes_of(library: Any, answer: Answer, sender: Sender, request: Any) -> Ite
 @functools.cache
 def _stream_class(library: Any) -> Callable[..., Any]:
     class Body(library.SyncByteStream, library.AsyncByteStream):  # type: ignore[misc]  # the library is known when it runs
-        def __init__(self, library: Any, answer: Answer, sender: Sender, request: Any) -> None:
+        def __init__(self, library: Any, answer: Answer, sender: Sender, request: Any, faults: Faults) -> None:
             self._pieces = _bytes_of(library, answer, sender, request)
+            self._sender = sender
+            self._faults = faults
 
         def __iter__(self) -> Iterator[bytes]:
             return self._pieces
 
         async def __aiter__(self) -> AsyncIterator[bytes]:
-            while (piece := await _on_a_thread(next, self._pieces, None)) is not None:
-                yield piece
+            try:
+                while (piece := await _on_a_thread(next, self._pieces, None)) is not None:
+                    yield piece
+            finally:
+                _release(self._sender, self._faults)
 
     return Body
 
@@ -95,12 +114,16 @@ def _transport_class(library: Any) -> Callable[..., Any]:
             try:
                 return await _on_a_thread(self._exchange, request, sender)
             except BaseException:
-                # Whoever was cancelled waits no longer, and neither does the thread that waited in their place.
-                sender.leave()
-                self._faults.look_again()
+                _release(sender, self._faults)
                 raise
 
     return IssuerTransport
+
+
+def _release(sender: Sender, faults: Faults) -> None:
+    """Let the thread go that waited in the place of *sender*, who was cancelled or has read all."""
+    sender.leave()
+    faults.look_again()
 
 
 async def _on_a_thread(function: Callable[..., Any], *arguments: Any) -> Any:

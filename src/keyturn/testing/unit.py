@@ -53,25 +53,29 @@ class IssuerContext:
 
     def __init__(self, *, like: str | None, serve: bool, tls: bool, settings: Mapping[str, Any]) -> None:
         self._like, self._serve, self._tls, self._settings = like, serve, tls, dict(settings)
-        self._stack = ExitStack()
+        self._entered: list[ExitStack] = []
 
     def __enter__(self) -> FakeIssuer:
         issuer = FakeIssuer(**self._settings) if self._like is None else FakeIssuer.like(self._like, **self._settings)
+        stack = ExitStack()
         if self._serve:
-            self._stack.enter_context(issuer.serve(tls=self._tls))
+            stack.enter_context(issuer.serve(tls=self._tls))
+        self._entered.append(stack)
         return issuer
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        self._stack.close()
+        self._entered.pop().close()
 
     def __call__(self, test: T) -> T:
         """Return a function, a method or a test case that runs with an issuer.
 
         Raises:
-            TypeError: It is a class, and no `unittest.TestCase`.
+            TypeError: It is a class, and no `unittest.TestCase`, or a function with `yield`, which would go on when its issuer is gone.
         """
         if isinstance(test, type):
             return cast("T", _with_issuers(test, self._another))
+        if inspect.isgeneratorfunction(test) or inspect.isasyncgenfunction(test):
+            raise TypeError(f"{test.__name__} is a function with yield, expected one without; in it use: with fake_issuer() as issuer:")
         run = self._coroutine(test) if inspect.iscoroutinefunction(test) else self._function(test)
         # Runners that look at arguments, as pytest does for fixtures, must not look for one of this name.
         signature = inspect.signature(test)
@@ -111,7 +115,10 @@ def _with_issuers(case: type, another: Callable[[], IssuerContext]) -> type:
 
     @functools.wraps(before)
     def set_up(test: unittest.TestCase) -> None:
-        setattr(test, ARGUMENT, test.enterContext(another()))
+        # A derived case that is decorated itself has entered its own already, and the nearest settings win.
+        if ARGUMENT not in vars(test):
+            setattr(test, ARGUMENT, test.enterContext(another()))
+            test.addCleanup(delattr, test, ARGUMENT)
         before(test)
 
     setattr(case, "setUp", set_up)  # noqa: B010 - a method of a class that is known when it runs

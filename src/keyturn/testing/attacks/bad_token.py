@@ -5,13 +5,14 @@ Rules of this file:
 1. A bad token is a good one with one fault: whatever the fault does not touch is as the issuer would write it.
 2. Each of them is printable ASCII, so that it can stand in an `Authorization` field as it is.
 3. Keys that an attack needs beside the issuer's are made once for each issuer; their kids begin with `bad-`.
+4. Whatever the issuer, its audiences and its keys are called, a token that is bad for a wrong name carries another one.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
@@ -32,6 +33,9 @@ TRIVIAL: Final = "bad-e1"
 WEAK: Final = "bad-1024"
 SMALL: Final = "bad-small"
 """Kids of the entries that attacks need beside the issuer's keys."""
+
+OTHER_ISSUER: Final = "https://other.test"
+"""Name of another issuer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,8 @@ class Material:
         claims: Claims of a good token.
         kid: Kid of its signing key as tokens carry it.
         audience: One audience of a good token.
+        audiences: All of them.
+        kids: Kids of all keys that are known or published.
         audience_claim: The claim that names it.
         now: Seconds since the epoch at which the good token was issued.
         good: A good token.
@@ -85,7 +91,9 @@ class Material:
         self.kid: str = self.header.get("kid", "k1")
         self.audience_claim: str = issuer._shape.audience_claim  # noqa: SLF001 - issuer and catalogue are one kit
         audience = self.claims[self.audience_claim]
-        self.audience: str = audience if isinstance(audience, str) else audience[0]
+        self.audiences: tuple[str, ...] = (audience,) if isinstance(audience, str) else tuple(audience)
+        self.audience = self.audiences[0]
+        self.kids = {*issuer.known_kids, *(entry.get("kid") for entry in issuer.jwks()["keys"] if isinstance(entry, dict))}
         self.now: int = self.claims["iat"]
 
     # Texts.
@@ -116,8 +124,17 @@ class Material:
         return self.encode(payload={**self.claims, **claims})
 
     def with_audience(self, audience: Any) -> str:
-        """Return a signed token for another audience."""
-        return self.with_claims(**{self.audience_claim: audience})
+        """Return a signed token for another audience; a text that is one of the good ones is made longer (4)."""
+        other = unlike(audience, self.audiences) if isinstance(audience, str) else audience
+        return self.with_claims(**{self.audience_claim: other})
+
+    def with_issuer(self, name: str) -> str:
+        """Return a signed token of another issuer; a name that is the good one is made longer (4)."""
+        return self.with_claims(iss=unlike(name, {self.claims["iss"]}))
+
+    def unknown_kid(self, kid: str) -> str:
+        """Return a kid that no key has: this one, or one that begins like it (4)."""
+        return unlike(kid, self.kids)
 
     def without(self, claim: str) -> str:
         """Return a signed token that lacks a claim."""
@@ -180,7 +197,7 @@ class Material:
             {"kid": SECOND, "use": "sig", "alg": self.algorithm, "x5t": base64url(b"\2" * 20), **self.companion(SECOND).public_members()},
             {"kid": RSA, "use": "sig", "alg": "PS256", **self.companion(RSA).public_members()},
             {"kid": CURVE, "use": "sig", **self.companion(CURVE).public_members()},
-            {"kid": SCOPED, "use": "sig", "issuer": "https://other.test", **self.companion(SCOPED).public_members()},
+            {"kid": SCOPED, "use": "sig", "issuer": unlike(OTHER_ISSUER, {self.claims["iss"]}), **self.companion(SCOPED).public_members()},
             {"kid": TRIVIAL, "use": "sig", "kty": "RSA", "n": modulus, "e": "AQ"},
             {"kid": WEAK, "use": "sig", **self.companion(WEAK).public_members()},
             # The neutral element of the curve: under it a constant is a signature of anything.
@@ -190,6 +207,13 @@ class Material:
 
 _companions: WeakKeyDictionary[FakeIssuer, dict[str, PrivateKey]] = WeakKeyDictionary()
 _WEAK_BITS: Final = 1024
+
+
+def unlike(text: str, taken: Collection[str | None]) -> str:
+    """Return *text*, made longer as long as it is one of *taken*."""
+    while text in taken:
+        text += "x"
+    return text
 
 
 def _algorithm_of(kid: str, signing: str) -> str:

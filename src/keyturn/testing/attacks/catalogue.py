@@ -39,14 +39,16 @@ def bad_tokens(issuer: FakeIssuer, *, publish: bool) -> tuple[BadToken, ...]:
     Raises:
         ValueError: The signing key is not published.
     """
-    if issuer.signing_kid not in issuer.published_kids:
-        raise ValueError(
-            f"kid {quoted(issuer.signing_kid)} signs and is not published, expected a published key: every token would be refused for that alone"
-        )
-    material = Material(issuer)
-    if publish:
-        published = [entry.get("kid") for entry in issuer.jwks()["keys"] if isinstance(entry, dict)]
-        for entry in material.entries():
-            if entry["kid"] not in published:
-                issuer.add_entry(entry)
-    return tuple(case.against(material) for case in CASES if publish or not case.needs_entry)
+    # One instant: a step between two tokens would make the later ones bad for another reason, and two callers would publish twice.
+    with issuer._lock:  # noqa: SLF001 - issuer and catalogue are one kit
+        if issuer.signing_kid not in issuer.published_kids:
+            raise ValueError(
+                f"kid {quoted(issuer.signing_kid)} signs and is not published, expected a published key: every token would be refused for that alone"
+            )
+        material = Material(issuer)
+        if publish:
+            published = [entry.get("kid") for entry in issuer.jwks()["keys"] if isinstance(entry, dict)]
+            for entry in material.entries():
+                if entry["kid"] not in published:
+                    issuer.add_entry(entry)
+        return tuple(case.against(material) for case in CASES if publish or not case.needs_entry)
