@@ -296,10 +296,10 @@ class TestTransport:
             dripped = asyncio.Event()
 
             async def read() -> None:
-                async with library.AsyncClient(transport=issuer.transport(library), timeout=None) as client:
-                    async with client.stream("GET", issuer.jwks_url) as answer:
-                        async for _ in answer.aiter_raw():
-                            dripped.set()
+                transport = issuer.transport(library)
+                async with library.AsyncClient(transport=transport, timeout=None) as client, client.stream("GET", issuer.jwks_url) as answer:
+                    async for _ in answer.aiter_raw():
+                        dripped.set()
 
             reading = asyncio.create_task(read())
             await dripped.wait()

@@ -249,7 +249,7 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
         plays.bad_tokens,
         (
             never_accepted(BAD),
-            never_accepted(STRICTER, level="note", silent="note", told="accepted, which no standard forbids outright"),
+            never_accepted(STRICTER, level="note", silent="note", told="accepted, about which validators differ"),
             tells_no_errors(BAD),
             tells_no_errors(STRICTER),
             stays_accepted(KNOWN),
@@ -278,7 +278,7 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
         (
             set_was_taken(TRIGGER),
             never_accepted(BAD),
-            never_accepted(STRICTER, level="note", silent="note", told="accepted, which no standard forbids outright"),
+            never_accepted(STRICTER, level="note", silent="note", told="accepted, about which validators differ"),
             tells_no_errors(BAD),
             stays_accepted(KNOWN),
         ),

@@ -17,10 +17,11 @@ FAMILY = "web-wsgi"
 DJANGO = "howto/django.md"
 
 
-def test_the_flask_snippets_run(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
-    """Whoever pastes the page's snippets in their order sees what the page says."""
+@pytest.mark.parametrize("page", [page for page in pages(FAMILY) if page != DJANGO])
+def test_snippets_run(page: str, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    """Whoever pastes a page's snippets in their order sees what the page says."""
     monkeypatch.chdir(tmp_path)
-    run_page("howto/flask.md", FAMILY)
+    run_page(page, FAMILY)
 
 
 def test_the_django_project_runs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,8 +46,8 @@ def test_the_django_project_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_each_page_is_found() -> None:
-    """Every page with snippets of this family is run, here or with the drop-ins."""
-    assert {"howto/flask.md", DJANGO, "howto/move-from-authlib.md", "howto/move-from-flask-jwt-extended.md"} == set(pages(FAMILY))
+    """The guides of this family have snippets that are run here."""
+    assert {"howto/flask.md", DJANGO, "howto/move-from-authlib.md", "howto/move-from-flask-jwt-extended.md"} <= set(pages(FAMILY))
 
 
 def test_the_matrix() -> None:

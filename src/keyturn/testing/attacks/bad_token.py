@@ -48,8 +48,8 @@ class BadToken:
         error: The exact class that `TokenValidator` raises with its default settings; every one of them means status 401.
         why: What is wrong with it, one sentence.
         classes: The classes of attacks that it stands for, such as `("AT1",)`.
-        universal: Whether every correct validator must refuse it, in whatever language: a standard says so, or its signature is
-            simply wrong. Otherwise refusing it is a choice that keyturn makes, and another library may accept it.
+        universal: Whether no validator may accept it, in whatever language: it would let in somebody who does not belong, or read a
+            token in a way that a standard rules out. Otherwise validators differ about it, and refusing it is keyturn's stricter choice.
         needs_entry: Whether it needs an entry of the key set that `bad_tokens()` publishes beside the issuer's keys.
     """
 
@@ -92,7 +92,7 @@ class Material:
         self.audience_claim: str = issuer._shape.audience_claim  # noqa: SLF001 - issuer and catalogue are one kit
         audience = self.claims[self.audience_claim]
         self.audiences: tuple[str, ...] = (audience,) if isinstance(audience, str) else tuple(audience)
-        self.audience = self.audiences[0]
+        self.audience: str = self.audiences[0]
         self.kids = {*issuer.known_kids, *(entry.get("kid") for entry in issuer.jwks()["keys"] if isinstance(entry, dict))}
         self.now: int = self.claims["iat"]
 
