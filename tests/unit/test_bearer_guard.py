@@ -21,7 +21,7 @@ from keyturn import (
     TokenValidator,
     UnknownKeyError,
 )
-from keyturn.errors import InvalidRequestError, MissingTokenError
+from keyturn.errors import FetchError, InvalidRequestError, KeyturnError, MissingTokenError
 from keyturn.integrations import BearerGuard, Needs, any_of
 from keyturn.testing import FakeClock, FakeIssuer
 
@@ -84,6 +84,17 @@ def test_why_is_in_the_log_alone(caplog: pytest.LogCaptureFixture) -> None:
     assert "api://billing" in caplog.text
     assert "api://billing" not in repr(answer)
     assert text not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "level"),
+    [(ConfigurationError("x"), "ERROR"), (FetchError("x"), "DEBUG"), (InvalidRequestError("x"), "DEBUG"), (MissingTokenError("x"), "DEBUG")],
+)
+def test_a_fault_of_our_own_is_an_error_in_the_log(caplog: pytest.LogCaptureFixture, error: KeyturnError, level: str) -> None:
+    """A 500 is for the operator, and no junk that is sent causes one; refusals and outages are told at DEBUG here."""
+    with caplog.at_level(logging.DEBUG, "keyturn.integrations"):
+        BearerGuard(validator(issuer())).answer(error)
+    assert [level] == [record.levelname for record in caplog.records]
 
 
 def test_of_takes_a_guard_or_a_judge() -> None:

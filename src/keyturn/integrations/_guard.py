@@ -99,9 +99,11 @@ class BearerGuard:
 
         Args:
             error: Why the request may not pass. It goes to the log `keyturn.integrations`, at DEBUG: whoever sends junk would fill another.
+                A fault of the service's own (500) goes there at ERROR.
             needs: What this place needs, beside what every request needs.
         """
-        logger.debug("answered %d: %s", error.http_status, error)
+        ours = error.http_status >= KeyturnError.http_status and not isinstance(error, KeysUnavailableError)
+        logger.log(logging.ERROR if ours else logging.DEBUG, "answered %d: %s", error.http_status, error)
         return self._challenge.answer(error, self._told(needs))
 
     def metadata(self) -> Mapping[str, Any]:
