@@ -79,6 +79,34 @@ def test_new_material_under_an_old_kid(world: World) -> None:
     world.issuer.fetches.expect(jwks=1)
 
 
+@pytest.mark.parametrize(
+    ("named", "passes"),
+    [
+        ("https://login.example.com", True),
+        ("https://other.example.com", False),
+        ("https://login.example.com/{tenantid}/v2.0", True),
+        ("https://other.example.com/{tenantid}/v2.0", False),
+    ],
+)
+@pytest.mark.parametrize("way", ["sync", "async"])
+def test_a_key_serves_the_issuer_that_its_entry_names(named: str, passes: bool, way: str) -> None:  # noqa: FBT001 - a parameter of the test
+    """A document of several issuers' keys, as Entra's, lets no key vouch for another issuer, although PyJWT never looks at its entry."""
+    world, tenant = World(issuer=named), "72f988bf-86f1-41af-91ab-2d7cd011db47"
+    client = JWKClient(StaticKeySet.from_jwks(world.issuer.jwks()))
+    filled = {"iss": f"https://login.example.com/{tenant}/v2.0", "tid": tenant} if "{" in named else {}
+    token = world.issuer.token(**filled)
+
+    def find() -> jwt.PyJWK:
+        return client.get_signing_key_from_jwt(token) if way == "sync" else asyncio.run(client.get_signing_key_from_jwt_async(token))
+
+    if passes:
+        assert "k1a" == find().key_id
+        return
+    with pytest.raises(jwt.InvalidSignatureError) as caught:
+        find()
+    assert (401, "invalid_signature") == (caught.value.http_status, caught.value.code)
+
+
 def test_tokens_without_a_kid() -> None:
     """Where the header names no key the one that verifies is found, wherever it stands (R2)."""
     world = World(kid=None)
@@ -181,12 +209,16 @@ def test_keys_by_name(algorithm: str, alg: dict[str, None]) -> None:
     world.issuer.fetches.expect(jwks=2)
 
 
-def test_keys_by_name_of_a_revoked_key(world: World) -> None:
-    """A key that was revoked is not handed out by its name either (R11)."""
+@pytest.mark.parametrize("algorithm", PYJWT_ALGORITHMS)
+def test_keys_by_name_of_a_revoked_key(algorithm: str) -> None:
+    """A key that was revoked is not handed out by its name either, and no look-up is spent on it (R11)."""
+    world = World(algorithm)
     world.client.get_signing_key("k1a")
     world.source.revoke(kid="k1a")
+    world.issuer.fetches.clear()
     with pytest.raises(drop_in.RevokedSigningKeyError):
         world.client.get_signing_key("k1a")
+    world.issuer.fetches.expect(discovery=0, jwks=0)
 
 
 def test_the_whole_set(world: World) -> None:

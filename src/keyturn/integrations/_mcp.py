@@ -171,8 +171,8 @@ def _same_url(one: str, other: str) -> bool:
 
 
 def _normal(url: str) -> tuple[object, ...]:
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
         port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
     except ValueError:
         return (url,)

@@ -16,9 +16,11 @@ from keyturn.errors import ConfigurationError, quoted
 from keyturn.integrations._bearer import NOTHING, Every, Needs
 
 _AMBIGUOUS = re.compile(
-    r"//|\\"  # Empty segments are dropped by some, and a backslash is a slash to others.
+    r"^[^/]"  # A scheme or a missing slash (`x:/orders`, `orders`): servers hand them on, and some frameworks route by the rest.
+    r"|//|\\"  # Empty segments are dropped by some, and a backslash is a slash to others.
     r"|(?:^|/)\.{1,2}(?:;[^/]*)?(?:/|$)"  # Dot segments, with parameters behind them, too.
-    r"|%(?:2e|2f|5c|25)"  # Encoded twice: somebody may decode once more.
+    # Encoded twice, and never with a need (RFC 3986, section 2.3): somebody may decode once more.
+    r"|%(?:2[def]|25|3\d|[46][1-9a-f]|[57][\da]|5[cf]|7e)"
     r"|[\x00-\x1f\x7f]",  # Removed before parsing by some.
     re.IGNORECASE,
 )
@@ -67,8 +69,12 @@ class PathRules:
 
 
 def below(path: str, mounted: str) -> str:
-    """Return the part of *path* below the place where the application is mounted (ASGI's `root_path`)."""
+    """Return the part of *path* below the place where the application is mounted (ASGI's `root_path`).
+
+    Some frameworks cut `/v1` out of `/v1orders` and `/x/v1/orders`, too, others do not: then the part has no slash at its beginning,
+    which no rule calls public.
+    """
     mounted = mounted.rstrip("/")
-    if mounted and (path == mounted or path.startswith(mounted + "/")):
-        return path[len(mounted) :] or "/"
-    return path
+    if not mounted or mounted not in path:
+        return path
+    return (path[len(mounted) :] or "/") if path.startswith(mounted) else path.lstrip("/")

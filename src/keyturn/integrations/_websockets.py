@@ -52,20 +52,12 @@ class WebSocketOptions:
             if isinstance(self.origins, str) or not _ORIGIN.fullmatch(origin):
                 raise ConfigurationError(f'origins hold {quoted(origin)}, expected a list such as ["https://app.example.com"] (setting: origins)')
 
-    def credentials(self, scope: dict[str, Any], sent: list[bytes]) -> list[bytes]:
-        """Return the credentials of a connection as values of `Authorization`, and take them out of *scope*'s subprotocols.
+    def from_subprotocols(self, scope: dict[str, Any]) -> list[bytes]:
+        """Return the tokens among a connection's subprotocols as values of `Authorization`, and take them out of its scope.
 
         Args:
             scope: The connection's ASGI scope, a copy of the middleware's own.
-            sent: The values that were sent.
-
-        Raises:
-            MissingTokenError: A cookie came from an origin that is not listed.
         """
-        found = sent + self._from_subprotocols(scope)
-        return found or self._from_cookie(scope)
-
-    def _from_subprotocols(self, scope: dict[str, Any]) -> list[bytes]:
         prefix = self.subprotocol
         if prefix is None:
             return []
@@ -74,10 +66,15 @@ class WebSocketOptions:
         scope["subprotocols"] = harmless
         # The field itself goes on without the token, too: some frameworks read it instead.
         rest = [(name, value) for name, value in scope["headers"] if name.lower() != b"sec-websocket-protocol"]
-        scope["headers"] = rest + ([(b"sec-websocket-protocol", ", ".join(harmless).encode("latin-1"))] if harmless else [])
-        return [b"Bearer " + name[len(prefix) :].encode("latin-1") for name in offered if name.startswith(prefix)]
+        scope["headers"] = rest + ([(b"sec-websocket-protocol", _encoded(", ".join(harmless)))] if harmless else [])
+        return [b"Bearer " + _encoded(name[len(prefix) :]) for name in offered if name.startswith(prefix)]
 
-    def _from_cookie(self, scope: dict[str, Any]) -> list[bytes]:
+    def from_cookie(self, scope: dict[str, Any]) -> list[bytes]:
+        """Return the tokens among a connection's cookies as values of `Authorization`; for a connection that sent no other.
+
+        Raises:
+            MissingTokenError: One came from an origin that is not listed.
+        """
         if self.cookie is None:
             return []
         pairs = [pair.strip().partition(b"=") for field in values(scope, b"cookie") for pair in field.split(b";")]
@@ -85,6 +82,11 @@ class WebSocketOptions:
         if found and [origin.decode("latin-1") for origin in values(scope, b"origin")] not in [[origin] for origin in self.origins]:
             raise MissingTokenError("a cookie came from an origin that is not listed, so it does not count (setting: origins)")
         return found
+
+
+def _encoded(name: str) -> bytes:
+    # What no header can hold is no token either, and is refused as one that is malformed.
+    return name.encode("latin-1", "replace")
 
 
 def values(scope: dict[str, Any], name: bytes) -> list[bytes]:

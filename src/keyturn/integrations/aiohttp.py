@@ -64,6 +64,7 @@ class Bearer:
 
         Args:
             rules: What paths need, by their beginning: `{"/orders": Needs(scopes="orders:read"), "/health": None}`. None means no token.
+                They count from the root of the host in a sub-application, too.
         """
         paths = PathRules(rules or {})
 

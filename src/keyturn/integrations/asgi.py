@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
 from typing import Any
+from urllib.parse import unquote
 
 from keyturn.clock import Clock, SystemClock
 from keyturn.errors import ConfigurationError, KeyturnError, quoted
@@ -28,7 +29,8 @@ class BearerMiddleware:
     """Lets requests with a good token pass to *app*, and answers all others itself.
 
     Where the guard has a `resource`, its metadata is served as well (RFC 9728). Put the middleware of CORS outside of this one,
-    because a preflight request carries no token.
+    because a preflight request carries no token. An application that sets a `root_path` of its own (`FastAPI(root_path=...)`) takes
+    it off unseen by what stands outside: put the middleware inside (`app.add_middleware`), or have the server set the path.
 
     Args:
         app: The application behind.
@@ -59,7 +61,7 @@ class BearerMiddleware:
         if readiness_path is not None and not readiness_path.startswith("/"):
             raise ConfigurationError(f'readiness_path is {quoted(readiness_path)}, expected a path such as "/ready" (setting: readiness_path)')
         self._readiness_path = readiness_path
-        self._metadata_path = None if self.guard.resource is None else self.guard.metadata_path.partition("?")[0]
+        self._metadata_path = None if self.guard.resource is None else unquote(self.guard.metadata_path.partition("?")[0])
         self._websockets = websockets or WebSocketOptions()
         self._clock = clock or SystemClock()
 
@@ -75,17 +77,23 @@ class BearerMiddleware:
         needs = self._rules.needs(path, scope.get("raw_path") or b"")
         inner, token = dict(scope), None
         try:
-            authorization = values(inner, b"authorization")
-            if scope["type"] == "websocket":
-                authorization = self._websockets.credentials(inner, authorization)
+            credentials = self._credentials(inner, judged=needs is not None)
             if needs is not None:
-                token = await self.guard.check_async(authorization, needs, query=scope.get("query_string", b""))
+                token = await self.guard.check_async(credentials, needs, query=scope.get("query_string", b""))
         except KeyturnError as error:
             await refuse(scope, receive, send, self.guard.answer(error, needs or NOTHING))
             return
         if token is not None:
             inner |= {"user": token, "state": {**scope.get("state", {}), "token": token}}
         await self._pass_on(inner, receive, send, token)
+
+    def _credentials(self, scope: dict[str, Any], *, judged: bool) -> list[bytes]:
+        sent = values(scope, b"authorization")
+        if scope["type"] != "websocket":
+            return sent
+        # Taken out on a public path, too; a cookie goes along from anywhere, and harms nobody there.
+        found = sent + self._websockets.from_subprotocols(scope)
+        return self._websockets.from_cookie(scope) if judged and not found else found
 
     def _own(self, path: str, whole: str) -> Answer | None:
         if path == self._readiness_path:
@@ -103,7 +111,7 @@ class BearerMiddleware:
 
         async def noting(message: MutableMapping[str, Any]) -> None:
             nonlocal closed
-            closed = closed or message["type"] == "websocket.close"
+            closed = closed or message["type"] in {"websocket.close", "websocket.http.response.start"}
             await send(message)
 
         left = max(0.0, token.expires_at - self._clock.wall())

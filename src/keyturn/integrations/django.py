@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, cast
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.conf import settings
 from django.contrib.auth.backends import BaseBackend
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.views.decorators.debug import sensitive_variables
@@ -28,6 +29,7 @@ __all__ = ["BearerBackend", "BearerMiddleware", "RequiredBearerMiddleware", "met
 View = TypeVar("View", bound=Callable[..., Any])
 
 _PUBLIC = "keyturn_public"
+_SESSIONS = "django.contrib.auth.middleware.AuthenticationMiddleware"
 
 
 class BearerMiddleware:
@@ -40,7 +42,7 @@ class BearerMiddleware:
         get_response: The rest of Django, sync or async.
 
     Raises:
-        ConfigurationError: A setting is wrong.
+        ConfigurationError: A setting is wrong, or the place among the middleware is.
     """
 
     sync_capable = True
@@ -54,6 +56,7 @@ class BearerMiddleware:
         # A mistake is told when the server starts, not to the first client.
         current_guard()
         user_hook()
+        _expect_place(type(self))
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         """Serve one request."""
@@ -182,6 +185,13 @@ class BearerBackend(BaseBackend):
 
 
 _REFUSALS = (InvalidTokenError, InvalidRequestError, InsufficientScopeError)
+
+
+def _expect_place(kind: type) -> None:
+    """Refuse a place in front of sessions, whose user would stand in `request.user` beside the token of somebody else."""
+    listed, own = list(settings.MIDDLEWARE), f"{kind.__module__}.{kind.__qualname__}"
+    if own in listed and _SESSIONS in listed[listed.index(own) :]:
+        raise ConfigurationError(f"{kind.__qualname__} stands before AuthenticationMiddleware, expected it behind (setting: MIDDLEWARE)")
 
 
 def _expect_hook() -> None:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Self
 
-from fastapi import FastAPI, HTTPException
+from fastapi import FastAPI, HTTPException, WebSocketException
 from fastapi.openapi.models import HTTPBearer, OpenIdConnect
 from fastapi.openapi.models import SecurityBase as SchemeModel
 from fastapi.responses import JSONResponse
@@ -26,6 +26,7 @@ from starlette.requests import HTTPConnection
 from keyturn.errors import KeyturnError, MissingTokenError
 from keyturn.integrations._bearer import NOTHING, Answer, Every, Names, Needs
 from keyturn.integrations._guard import BearerGuard, Judge
+from keyturn.integrations._sending import close_code
 from keyturn.validated_token import ValidatedToken
 
 __all__ = ["Bearer", "BearerRefusal", "add_error_handler"]
@@ -95,6 +96,7 @@ class Bearer(SecurityBase):
 
         Raises:
             BearerRefusal: It may not pass.
+            WebSocketException: The same for a WebSocket whose server can send no HTTP answer.
         """
         needs = Every(_needs(tuple(scopes.scopes)), self.needs)
         try:
@@ -103,7 +105,11 @@ class Bearer(SecurityBase):
         except KeyturnError as error:
             if isinstance(error, MissingTokenError) and not self.auto_error:
                 return None
-            raise BearerRefusal(error, self.guard.answer(error, needs)) from error
+            answer = self.guard.answer(error, needs)
+            if connection.scope["type"] == "websocket" and "websocket.http.response" not in (connection.scope.get("extensions") or {}):
+                # Starlette would send the answer to a server that does not know its messages.
+                raise WebSocketException(close_code(answer), answer.body["error"]) from error
+            raise BearerRefusal(error, answer) from error
         connection.state.token = token
         return token
 

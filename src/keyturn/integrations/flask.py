@@ -125,6 +125,8 @@ class Bearer:
         @app.before_request
         def judge() -> Response | None:
             if request.endpoint in open_to_all or _answers_itself():
+                # Under an application context that outlives requests `g` would still hold the token of the last one.
+                g.token = request.environ.get(_TOKEN)
                 return None
             return self._judge(needs, optional=False)
 

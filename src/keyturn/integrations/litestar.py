@@ -15,12 +15,13 @@ from typing import Any, Final
 from litestar import Request, Response, get
 from litestar.config.app import AppConfig
 from litestar.connection import ASGIConnection
-from litestar.enums import ScopeType
+from litestar.enums import HttpMethod, ScopeType
 from litestar.exceptions import WebSocketException
 from litestar.handlers import BaseRouteHandler
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult, DefineMiddleware
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.plugins import InitPlugin
+from litestar.routes import http as routes_of_requests
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from keyturn.errors import KeyturnError, MissingTokenError
@@ -122,10 +123,9 @@ class BearerPlugin(InitPlugin):
         Raises:
             Refusal: It may not pass.
         """
-        scope = connection.scope
-        if self._public.needs(scope["path"], scope.get("raw_path") or b"") is None:
+        scope, handler = connection.scope, connection.scope["route_handler"]
+        if all(self._public.needs(path, scope.get("raw_path") or b"") is None for path in _paths(scope)):
             return None
-        handler = scope["route_handler"]
         needs = Every(*(guard.needs for guard in handler.resolve_guards() if isinstance(guard, Requires)))
         try:
             return await self.guard.check_async(connection.headers.getall("authorization", []), needs, query=scope.get("query_string", b""))
@@ -167,7 +167,8 @@ class _Authentication(AbstractAuthenticationMiddleware):
     """Litestar's middleware, which leaves out what a route's `opt` excludes."""
 
     def __init__(self, app: ASGIApp, plugin: BearerPlugin) -> None:
-        super().__init__(app)
+        # Litestar leaves out OPTIONS everywhere, also where a handler or a mounted application answers it.
+        super().__init__(app, exclude_http_methods=())
         self._plugin = plugin
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -175,7 +176,7 @@ class _Authentication(AbstractAuthenticationMiddleware):
         scope.setdefault("user", None)
         scope.setdefault("auth", None)
         try:
-            await super().__call__(scope, receive, send)
+            await (self.app if _is_automatic(scope) else super().__call__)(scope, receive, send)
         except Refusal as refusal:
             await refuse(scope, receive, send, refusal.answer)  # type: ignore[arg-type]
 
@@ -183,6 +184,19 @@ class _Authentication(AbstractAuthenticationMiddleware):
         """Return the token as user and as credentials."""
         token = await self._plugin.judge(connection)
         return AuthenticationResult(user=token, auth=token)
+
+
+def _is_automatic(scope: Scope) -> bool:
+    # It tells the methods of a route, and runs nothing of the application.
+    return scope.get("method") == HttpMethod.OPTIONS and getattr(scope["route_handler"].fn, "__module__", None) == routes_of_requests.__name__
+
+
+def _paths(scope: Scope) -> list[str]:
+    """Return where a connection may go: for an application that is mounted Litestar tells only the part below, not for which mount."""
+    handler = scope["route_handler"]
+    if not getattr(handler, "is_mount", False):
+        return [scope["path"]]
+    return [route.path + scope["path"] for route in scope["litestar_app"].routes if getattr(route, "route_handler", None) is handler]
 
 
 def path_handler(path: str, answer: Any) -> Any:

@@ -7,11 +7,12 @@ Rules of this file:
 3. A key is bound to the algorithm of the token's header, which must be an allowed one: PyJWT takes a key without `alg` for RS256.
 4. Nobody says here for whom a token is or when it expires, so a token that could never pass may cost a look-up (R6 is weaker), within
    the allowance (R5). `TokenValidator` judges first and asks afterwards.
+5. A key that its entry publishes for one issuer alone verifies no token of another, as with `TokenValidator`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,6 +21,7 @@ import jwt
 from keyturn import errors
 from keyturn._core.jwk import SigningKey
 from keyturn._core.signatures import DEFAULT_ALGORITHMS
+from keyturn._core.tenant import filled_in, is_guid
 from keyturn._core.token import UnverifiedToken, read_token
 from keyturn._judging_settings import allowed
 from keyturn.client import KeySetClient
@@ -187,7 +189,15 @@ class JWKClient:
         return self.source.keys_for({"kid": kid, "alg": self._algorithm_of(kid) or min(self._algorithms)})[0]
 
     def _algorithm_of(self, kid: str) -> str | None:
-        return next((self._usual(key) for key in known_keys(self.source, self._algorithms) if key.kid == kid), None)
+        held = (self._usual(key) for key in known_keys(self.source, self._algorithms) if key.kid == kid)
+        return next(held, None) or self._algorithm_of_revoked(kid)
+
+    def _algorithm_of_revoked(self, kid: str) -> str | None:
+        # What is held shows no revoked key, and to ask for one under another algorithm would spend a look-up on it (R11).
+        if not isinstance(self.source, KeySetClient):
+            return None
+        matching = self.source._keeper.matching  # noqa: SLF001 - as the client's own questions do
+        return next((name for name in sorted(self._algorithms) if matching({"kid": kid, "alg": name}).banned.keys), None)
 
     def _usual(self, key: SigningKey) -> str:
         return usual_algorithm(key, self._algorithms)
@@ -195,7 +205,16 @@ class JWKClient:
 
 def _verifier(unverified: UnverifiedToken) -> Any:
     algorithm, signature, signing_input = unverified.unverified_header["alg"], unverified.signature, unverified.signing_input
-    return lambda key: key.verifies(algorithm, signature, signing_input)
+    claims = unverified.unverified_claims
+    return lambda key: _serves(key, claims) and key.verifies(algorithm, signature, signing_input)
+
+
+def _serves(key: SigningKey, claims: Mapping[str, Any]) -> bool:
+    """Return whether the key's entry names no issuer, or that of the token; Entra writes one with a place for the tenant."""
+    if key.issuer is None or not key.issuer.strip():
+        return True
+    tenant = claims.get("tid")
+    return claims.get("iss") == (filled_in(key.issuer, tenant) if is_guid(tenant) else key.issuer)
 
 
 def _first(keys: tuple[SigningKey, ...], verifies: Any) -> SigningKey:

@@ -40,7 +40,8 @@ class BearerError(AuthenticationError):
     """
 
     def __init__(self, error: KeyturnError) -> None:
-        super().__init__(error.message)
+        # Starlette's own middleware sends this text without `on_error`, and the message may quote the token.
+        super().__init__(error.code)
         self.error = error
 
 

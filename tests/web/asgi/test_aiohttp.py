@@ -149,6 +149,18 @@ def test_no_writing_of_a_path_opens_the_middleware(path: str) -> None:
         assert 401 == served.get(path, []).status
 
 
+def test_rules_of_a_sub_application_count_from_the_root_of_the_host() -> None:
+    """The middleware sees the path that was sent, wherever its application stands."""
+    world = World()
+    inner = web.Application(middlewares=[Bearer(world.guard()).middleware({"/me": None, "/api/health": None})])
+    inner.router.add_get("/health", _healthy)
+    inner.router.add_get("/me", view)
+    app = web.Application()
+    app.add_subapp("/api", inner)
+    with serving(app) as served:
+        assert (200, 401) == (served.get("/api/health", []).status, served.get("/api/me", []).status)
+
+
 async def _healthy(request: web.Request) -> web.Response:
     return web.Response()
 

@@ -34,7 +34,7 @@ class Recorder:
 
 def http(path: str, headers: Headers = (), **more: Any) -> dict[str, Any]:  # type: ignore[assignment]
     """Return the scope of a request."""
-    raw = [(name.lower().encode(), value.encode()) for name, value in headers]
+    raw = [(name.lower().encode(), value.encode("utf-8", "replace")) for name, value in headers]
     return {"type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "query_string": b"", "headers": raw, **more}
 
 
@@ -110,6 +110,18 @@ def test_an_encoded_slash_opens_no_public_path() -> None:
     assert 204 == status(app, http("/health/x", raw_path=None))
 
 
+@pytest.mark.parametrize(
+    ("path", "root"), [("orders", ""), ("x:/orders", ""), ("/v1orders", "/v1"), ("/health/v1/orders", "/v1"), ("/%6frders", "")]
+)
+def test_a_path_that_frameworks_read_differently_is_not_public(path: str, root: str) -> None:
+    """Servers hand such paths on, and some frameworks route them to `/orders`."""
+    world = World()
+    app = BearerMiddleware(Recorder(), world.guard(), rules={"/": None, "/orders": Needs("orders:read")})
+    assert 401 == status(app, http(path, root_path=root))
+    assert 403 == status(app, http(path, bearer(world.issuer.token()), root_path=root))
+    assert 204 == status(app, http(path, bearer(world.issuer.token(scopes="orders:read")), root_path=root))
+
+
 def test_rules_count_from_where_the_application_is_mounted() -> None:
     """Below a mount point the application's own root counts (`root_path`)."""
     world = World()
@@ -130,6 +142,8 @@ def test_metadata_is_served_where_refusals_point() -> None:
         assert (200, b"application/json") == (start["status"], dict(start["headers"])[b"content-type"])
         assert b'"resource": "https://api.example.com/v1"' in body["body"]
     assert 401 == status(app, http(path + "/x"))
+    escaped = BearerMiddleware(Recorder(), World().guard(resource="https://api.example.com/a%20b"))
+    assert 200 == status(escaped, http("/.well-known/oauth-protected-resource/a b"))
     assert 401 == status(BearerMiddleware(Recorder(), World().guard()), http(path))
 
 
@@ -228,6 +242,21 @@ def test_a_cookie_counts_from_a_listed_origin_alone() -> None:
         assert "missing_token" == sent(app, websocket([cookie, *[("Origin", origin) for origin in origins]]))[0]["reason"], origins
 
 
+def test_a_cookie_closes_no_public_path() -> None:
+    """Where no token is needed the visitor's cookie is not read, wherever the page is from."""
+    world, inner = World(), Recorder()
+    ways = WebSocketOptions(cookie="token", origins=[APP])
+    app = BearerMiddleware(inner, world.guard(), rules={"/ws": None}, websockets=ways)
+    assert [] == sent(app, websocket([("Cookie", "token=x"), ("Origin", "https://evil.example.com")]))
+    assert 1 == len(inner.scopes)
+
+
+@pytest.mark.parametrize("entry", ["bearer.\u1234", "bearer.\udcff"])
+def test_an_entry_that_no_header_can_hold_is_malformed(entry: str) -> None:
+    """However a server decodes the field, junk in it is refused, and is no error of the service."""
+    assert "invalid_token" == sent(options(World(), subprotocol="bearer."), websocket(subprotocols=["\u1234", entry]))[0]["reason"]
+
+
 def test_two_cookies_are_not_one() -> None:
     """A cookie that is there twice may have been planted from a neighbouring host."""
     world = World()
@@ -309,14 +338,15 @@ def test_a_connection_that_ended_is_not_closed_again() -> None:
     world = World()
 
     async def closing(scope: Any, receive: Any, send: Any) -> None:
-        await send({"type": "websocket.close", "code": 1000})
+        await send(last)
         if dawdling:
             await asyncio.Event().wait()
 
-    for dawdling in (False, True):
-        app = options(world, closing, close_at_expiry=True)
-        token = world.issuer.token(lifetime=-59 if dawdling else 3600)
-        assert [{"type": "websocket.close", "code": 1000}] == sent(app, websocket(bearer(token)))
+    for last in ({"type": "websocket.close", "code": 1000}, {"type": "websocket.http.response.start", "status": 404, "headers": []}):
+        for dawdling in (False, True):
+            app = options(world, closing, close_at_expiry=True)
+            token = world.issuer.token(lifetime=-59 if dawdling else 3600)
+            assert [last] == sent(app, websocket(bearer(token)))
 
 
 def test_an_application_s_own_time_out_is_its_own() -> None:

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from litestar import Controller, Litestar, Request, WebSocket, get, websocket
+from litestar import Controller, Litestar, Request, WebSocket, asgi, get, route, websocket
+from starlette.testclient import TestClient
 from tests.web.asgi.serving import by_uvicorn, in_process
 from tests.web.conformance import Case, Kind, Subject, World, bearer, challenge_of, check, table
 
@@ -127,6 +128,41 @@ def test_public_routes() -> None:
         assert 401 == client.get("/healthz", []).status
         refused = client.get("/health/guarded", bearer(world.issuer.token(scopes="a")))
         assert (401, None) == (refused.status, challenge_of(refused).get("error"))
+
+
+@asgi("/admin", is_mount=True, copy_scope=True)
+async def mounted(scope: Any, receive: Any, send: Any) -> None:
+    """Answer anything; an application that Litestar knows nothing of."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": scope["path"].encode()})
+
+
+def test_a_public_path_is_not_public_below_a_mount() -> None:
+    """Litestar cuts a mounted application's place off the path, so that `/admin/health` would look like `/health`."""
+    world = World()
+    with in_process(plugged(world, mounted, public=["/health"])) as client:
+        assert 401 == client.get("/admin/health", []).status
+        assert 200 == client.get("/admin/health", bearer(world.issuer.token())).status
+    with in_process(plugged(world, mounted, public=["/admin/health"])) as client:
+        assert (200, b"/health/") == client.get("/admin/health", [])[::2]
+        assert 401 == client.get("/admin", []).status
+        assert 401 == client.get("/admin/healthz", []).status
+
+
+def test_a_method_opens_no_route() -> None:
+    """OPTIONS needs a token where the application answers it; Litestar's own answer, the list of methods, needs none."""
+    world = World()
+
+    @route("/both", http_method=["GET", "OPTIONS"])
+    async def both() -> str:
+        return "secret"
+
+    with TestClient(plugged(world, both, mounted, optional)) as client:
+        assert 401 == client.options("/both").status_code
+        assert 401 == client.options("/admin/x").status_code
+        assert 200 == client.options("/both", headers=dict(bearer(world.issuer.token()))).status_code
+        listed = client.options("/optional")
+        assert (204, "GET, OPTIONS") == (listed.status_code, listed.headers["Allow"])
 
 
 def test_a_websocket_whose_guard_alone_refuses_is_closed() -> None:

@@ -12,7 +12,8 @@ from tests.web.asgi.serving import by_hypercorn, by_uvicorn
 from tests.web.conformance import Case, Kind, Subject, World, bearer, challenge_of, check, table
 
 from keyturn import InsufficientScopeError, KeyturnError
-from keyturn.integrations import BearerGuard, any_of
+from keyturn.integrations import BearerGuard, Needs, any_of
+from keyturn.integrations.asgi import BearerMiddleware
 from keyturn.integrations.quart import Bearer, current_token
 
 
@@ -115,6 +116,21 @@ def test_a_protected_blueprint_leaves_others_alone() -> None:
         assert (200, 401) == (served.get("/health", []).status, served.get("/orders", []).status)
         assert 403 == served.get("/orders", bearer(world.issuer.token())).status
         assert 200 == served.get("/orders", bearer(world.issuer.token(scopes="a"))).status
+
+
+@pytest.mark.parametrize("target", ["/orders", "orders", "x:/orders", "http:orders", "//orders"])
+@pytest.mark.parametrize("by", [by_uvicorn, by_hypercorn])
+def test_no_writing_of_a_path_opens_the_middleware_before_it(by: Any, target: str) -> None:
+    """Quart routes a target without a slash, or with a scheme, by the rest; both servers hand it on."""
+    world, app = World(), Quart("orders")
+
+    @app.get("/orders")
+    async def orders() -> dict[str, Any]:
+        return {}
+
+    with by(BearerMiddleware(app, world.guard(), rules={"/": None, "/orders": Needs("orders:read")})) as served:
+        assert 401 == served.get(target, []).status
+        assert 403 == served.get(target, bearer(world.issuer.token())).status
 
 
 def test_a_view_without_a_token_is_told_so() -> None:

@@ -88,6 +88,7 @@ class TestVerifier:
             (["https://other.example.com", "https://MCP.example.com:443/mcp/"], "https://MCP.example.com:443/mcp/"),
             ("https://mcp.example.com/mcp/x", None),
             ("https://mcp.example.com:x/mcp", None),
+            ("https://[mcp/mcp", None),
             ("http://mcp.example.com/mcp", None),
             ("api://orders", None),
         ],

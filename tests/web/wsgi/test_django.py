@@ -193,6 +193,18 @@ def test_a_token_needs_no_csrf_token(world: World, middleware: list[str]) -> Non
         assert 200 == ask("/plain/who", token, method="POST", **settings).status
 
 
+SESSIONS = ["django.contrib.sessions.middleware.SessionMiddleware", "django.contrib.auth.middleware.AuthenticationMiddleware"]
+
+
+@pytest.mark.parametrize("ours", [OPTIONAL, REQUIRED])
+def test_the_user_is_that_of_the_token(world: World, ours: list[str]) -> None:
+    """In front of sessions the session's user would stand beside somebody else's token, so that place is refused when the server starts."""
+    token, settings = world.issuer.token(), {"KEYTURN_GUARD": world.guard(), "KEYTURN_USER_FROM_TOKEN": user_of}
+    assert {"user": "alice", "token": True} == ask("/plain/who", token, MIDDLEWARE=[*SESSIONS, *ours], **settings).json()
+    with pytest.raises(ConfigurationError, match="before AuthenticationMiddleware"):
+        ask("/plain/who", token, MIDDLEWARE=[*ours, *SESSIONS], **settings)
+
+
 def test_a_session_is_no_token(world: World) -> None:
     """Whoever is logged in otherwise is not let into a view that needs a token."""
     request = RequestFactory().get("/")

@@ -244,6 +244,17 @@ def test_no_token_outlives_its_request(world: World) -> None:
         assert {"known": False} == ask(app, "/open").json()
 
 
+def test_a_public_view_finds_no_token_of_another_request(world: World) -> None:
+    """Under such a context `g` is one for all requests, so what `protect()` lets pass finds no token of the request before."""
+    app, bearer = Flask("orders"), Bearer(world.guard())
+    bearer.protect(app, public={"open"})
+    app.add_url_rule("/me", "me", told)
+    app.add_url_rule("/open", "open", lambda: {"known": getattr(g, "token", None) is not None})
+    with app.app_context():
+        assert 200 == ask(app, "/me", world.issuer.token()).status
+        assert {"known": False} == ask(app, "/open").json()
+
+
 def test_the_middleware_tells_its_token(world: World) -> None:
     """Behind the WSGI middleware `current_token` needs no decorator."""
     app = Flask("orders")

@@ -117,6 +117,16 @@ def test_no_spelling_opens_a_door(sent: dict[str, str]) -> None:
     assert 401 == ask(app, **sent).status
 
 
+@pytest.mark.parametrize("path", ["orders", "*", "orders/1"])
+def test_a_path_without_its_slash_is_not_the_root(path: str) -> None:
+    """A server may hand over `GET orders`, or cut it short by a `SCRIPT_NAME`; applications then put the slash in front (PEP 3333)."""
+    app = BearerMiddleware(seen, World().guard(), rules={"/": None, **RULES})
+    statuses: list[str] = []
+    app({"PATH_INFO": path, "REQUEST_METHOD": "GET"}, lambda status, headers: statuses.append(status))
+    assert statuses == ["401 Unauthorized"]
+    assert 200 == ask(app, "/").status
+
+
 def test_paths_are_compared_as_text() -> None:
     """A rule may name any character: the environ holds bytes in the dress of Latin-1 (PEP 3333)."""
     app = BearerMiddleware(seen, World().guard(), rules={"/münchen": None})
