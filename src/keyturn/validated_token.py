@@ -84,6 +84,11 @@ class ValidatedToken:
         return True
 
     @property
+    def is_active(self) -> bool:
+        """True: frameworks ask this of `request.user`; whoever must be locked out sooner than a token expires is looked up by its subject."""
+        return True
+
+    @property
     def is_anonymous(self) -> bool:
         """False: frameworks ask this of `request.user`."""
         return False

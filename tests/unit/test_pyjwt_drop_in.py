@@ -89,7 +89,7 @@ def test_new_material_under_an_old_kid(world: World) -> None:
     ],
 )
 @pytest.mark.parametrize("way", ["sync", "async"])
-def test_a_key_serves_the_issuer_that_its_entry_names(named: str, passes: bool, way: str) -> None:  # noqa: FBT001 - a parameter of the test
+def test_a_key_serves_the_issuer_that_its_entry_names(named: str, passes: bool, way: str) -> None:
     """A document of several issuers' keys, as Entra's, lets no key vouch for another issuer, although PyJWT never looks at its entry."""
     world, tenant = World(issuer=named), "72f988bf-86f1-41af-91ab-2d7cd011db47"
     client = JWKClient(StaticKeySet.from_jwks(world.issuer.jwks()))

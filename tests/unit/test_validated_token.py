@@ -118,3 +118,33 @@ def test_its_repr_shows_no_claim() -> None:
     for name in ("alice", "do not show", "api://test"):
         assert name not in repr(token()) + str(token())
     assert repr(ValidatedToken({**CLAIMS, "iss": "a\nb"}, HEADER, "k\x1b")).isprintable()
+
+
+def user_of(**claims: Any) -> ValidatedToken:
+    """Return a token without a subject, unless *claims* name one."""
+    given = {name: value for name, value in CLAIMS.items() if name != "sub"}
+    return ValidatedToken({**given, **claims}, HEADER, "k1")
+
+
+def test_it_stands_in_request_user() -> None:
+    """It answers what frameworks ask of a user, as somebody who is known, and never as somebody without a name."""
+    user = user_of(sub="alice")
+    assert (True, True, False) == (user.is_authenticated, user.is_active, user.is_anonymous)
+    assert ("alice", "alice") == (user.identity, user.display_name)
+    assert ("", "") == (user_of().identity, user_of().display_name)
+
+
+def test_its_key_is_nobody_else_s() -> None:
+    """Issuer and subject together tell users apart; a client that has no subject is no user of that name. It fits into a cache's key."""
+    tokens = [
+        user_of(sub="a"),
+        user_of(sub="b"),
+        user_of(client_id="a"),
+        user_of(),
+        user_of(iss="https://issuer.test/", sub="a"),
+        user_of(sub='","a'),
+    ]
+    keys = [token.pk for token in tokens]
+    assert len(tokens) == len(set(keys))
+    assert keys[0] == user_of(sub="a", exp=1, scope="x").pk
+    assert all(len(key) == 64 and key.isalnum() for key in keys)

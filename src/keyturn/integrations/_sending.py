@@ -34,10 +34,25 @@ async def refuse(scope: Scope, receive: Receive, send: Send, answer: Answer) -> 
         return
     if (await receive())["type"] != "websocket.connect":
         return
-    if "websocket.http.response" in (scope.get("extensions") or {}):
+    if answers_websockets(scope):
         await send_answer(send, answer, "websocket.http.response")
     else:
+        await closing(answer)(scope, receive, send)
+
+
+def answers_websockets(scope: Scope) -> bool:
+    """Return whether the server can refuse a WebSocket with a whole HTTP answer."""
+    return "websocket.http.response" in (scope.get("extensions") or {})
+
+
+def closing(answer: Answer) -> Application:
+    """Return an application that closes a WebSocket, accepted or not, with what *answer* says."""
+
+    async def close(scope: Scope, receive: Receive, send: Send) -> None:
+        del scope, receive
         await send({"type": "websocket.close", "code": close_code(answer), "reason": answer.body["error"]})
+
+    return close
 
 
 async def send_answer(send: Send, answer: Answer, kind: str = "http.response") -> None:

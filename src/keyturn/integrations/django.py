@@ -6,6 +6,7 @@ Rules of this file:
 2. With a good token `request.auth` is the `ValidatedToken`, and `request.user` that or what `KEYTURN_USER_FROM_TOKEN` makes of it.
 3. Async views, under ASGI and WSGI, wait for keys on their event loop and never block it.
 4. Whoever authorizes by this header needs no CSRF token: no browser adds the header by itself.
+5. What is answered depends on the header and says so (`Vary`), so that no cache serves it to others (RFC 9111, section 4.1).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
 from django.contrib.auth.backends import BaseBackend
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
+from django.utils.cache import patch_vary_headers
 from django.views.decorators.debug import sensitive_variables
 
 from keyturn.errors import ConfigurationError, InsufficientScopeError, InvalidRequestError, InvalidTokenError, KeyturnError, MissingTokenError
@@ -70,12 +72,12 @@ class BearerMiddleware:
     def _serve(self, request: HttpRequest) -> HttpResponseBase:
         refusal = _refusal(request, NOTHING, optional=True)
         _exempt(request)
-        return cast("HttpResponseBase", self.get_response(request)) if refusal is None else refusal
+        return _varied(self.get_response(request)) if refusal is None else refusal
 
     async def _serve_async(self, request: HttpRequest) -> HttpResponseBase:
         refusal = await _refusal_async(request, NOTHING, optional=True)
         _exempt(request)
-        return cast("HttpResponseBase", await self.get_response(request)) if refusal is None else refusal
+        return _varied(await self.get_response(request)) if refusal is None else refusal
 
 
 class RequiredBearerMiddleware(BearerMiddleware):
@@ -122,11 +124,11 @@ def requires(scopes: Names = (), roles: Names = (), *, optional: bool = False) -
             refusal = await _refusal_async(request, needs, optional=optional)
             if refusal is not None:
                 return refusal
-            return await view(request, *args, **kwargs)
+            return _varied(await view(request, *args, **kwargs))
 
         def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
             refusal = _refusal(request, needs, optional=optional)
-            return view(request, *args, **kwargs) if refusal is None else refusal
+            return _varied(view(request, *args, **kwargs)) if refusal is None else refusal
 
         made = functools.wraps(view)(guarded_async if _is_async(view) else guarded)
         if not optional:
@@ -222,6 +224,13 @@ async def _refusal_async(request: HttpRequest, needs: Needs, *, optional: bool) 
 
 def _answered(error: KeyturnError, needs: Needs) -> JsonResponse:
     return response(current_guard().answer(error, needs))
+
+
+def _varied(answer: Any) -> Any:
+    # Releases of Django's cache that do not look at the header by themselves would serve it to whoever asks next.
+    if isinstance(answer, HttpResponseBase):
+        patch_vary_headers(answer, ("Authorization",))
+    return answer
 
 
 def _exempt(request: HttpRequest) -> None:

@@ -53,6 +53,7 @@ class BearerAuthentication(BaseAuthentication):
         Raises:
             BearerRefusal: The token is bad, or nobody can know.
         """
+        _vary(request)
         asked = request._request  # noqa: SLF001 - the framework's own classes read Django's request there
         try:
             token = judge(asked, NOTHING)
@@ -125,6 +126,13 @@ def _no_store(request: Request) -> None:
     headers = getattr(_view_of(request), "headers", None)
     if headers is not None:
         headers["Cache-Control"] = "no-store"
+
+
+def _vary(request: Request) -> None:
+    # Releases of Django's cache that do not look at the header by themselves would serve an answer to whoever asks next.
+    headers = getattr(_view_of(request), "headers", None)
+    if headers is not None and "Authorization" not in headers.get("Vary", ""):
+        headers["Vary"] = ", ".join(filter(None, (headers.get("Vary"), "Authorization")))
 
 
 def _view_of(request: Request) -> Any:

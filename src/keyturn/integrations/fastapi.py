@@ -22,11 +22,12 @@ from fastapi.responses import JSONResponse
 from fastapi.security import SecurityScopes
 from fastapi.security.base import SecurityBase
 from starlette.requests import HTTPConnection
+from starlette.websockets import WebSocket, WebSocketState
 
 from keyturn.errors import KeyturnError, MissingTokenError
 from keyturn.integrations._bearer import NOTHING, Answer, Every, Names, Needs
 from keyturn.integrations._guard import BearerGuard, Judge
-from keyturn.integrations._sending import close_code
+from keyturn.integrations._sending import answers_websockets, close_code, closing
 from keyturn.validated_token import ValidatedToken
 
 __all__ = ["Bearer", "BearerRefusal", "add_error_handler"]
@@ -106,7 +107,7 @@ class Bearer(SecurityBase):
             if isinstance(error, MissingTokenError) and not self.auto_error:
                 return None
             answer = self.guard.answer(error, needs)
-            if connection.scope["type"] == "websocket" and "websocket.http.response" not in (connection.scope.get("extensions") or {}):
+            if connection.scope["type"] == "websocket" and not answers_websockets(connection.scope):
                 # Starlette would send the answer to a server that does not know its messages.
                 raise WebSocketException(close_code(answer), answer.body["error"]) from error
             raise BearerRefusal(error, answer) from error
@@ -132,9 +133,12 @@ def add_error_handler(app: FastAPI, guard: BearerGuard | Judge) -> None:
     """Have *app* answer errors of keyturn that handlers raise themselves, such as `InsufficientScopeError`, as it answers refusals."""
     known = BearerGuard.of(guard)
 
-    async def handler(connection: HTTPConnection, error: Exception) -> JSONResponse:
-        del connection
+    async def handler(connection: HTTPConnection, error: Exception) -> Any:
         answer = known.answer(error if isinstance(error, KeyturnError) else KeyturnError(type(error).__name__))
+        if isinstance(connection, WebSocket):
+            accepted = connection.application_state is WebSocketState.CONNECTED
+            if accepted or not answers_websockets(connection.scope):
+                return closing(answer)
         return JSONResponse({"detail": answer.body["error_description"]}, answer.status, dict(answer.headers))
 
     app.add_exception_handler(KeyturnError, handler)

@@ -214,7 +214,7 @@ def _serves(key: SigningKey, claims: Mapping[str, Any]) -> bool:
     if key.issuer is None or not key.issuer.strip():
         return True
     tenant = claims.get("tid")
-    return claims.get("iss") == (filled_in(key.issuer, tenant) if is_guid(tenant) else key.issuer)
+    return claims.get("iss") == (filled_in(key.issuer, tenant) if isinstance(tenant, str) and is_guid(tenant) else key.issuer)
 
 
 def _first(keys: tuple[SigningKey, ...], verifies: Any) -> SigningKey:

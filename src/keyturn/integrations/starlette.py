@@ -20,11 +20,12 @@ from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketState
 
 from keyturn.errors import KeyturnError, MissingTokenError
 from keyturn.integrations._bearer import Answer, Names, Needs
 from keyturn.integrations._guard import BearerGuard, Judge
-from keyturn.integrations._sending import refuse
+from keyturn.integrations._sending import Application, answers_websockets, closing, refuse
 from keyturn.validated_token import ValidatedToken
 
 __all__ = ["BearerBackend", "BearerError"]
@@ -84,10 +85,17 @@ class BearerBackend(AuthenticationBackend):
         del conn
         return _response(self.guard.answer(exc.error if isinstance(exc, BearerError) else KeyturnError(type(exc).__name__)))
 
-    def handler(self, request: Request, exc: Exception) -> JSONResponse:
-        """Answer an error that an endpoint raised itself; for `Starlette(exception_handlers={KeyturnError: backend.handler})`."""
-        del request
-        return _response(self.guard.answer(exc if isinstance(exc, KeyturnError) else KeyturnError(type(exc).__name__)))
+    def handler(self, request: HTTPConnection, exc: Exception) -> JSONResponse | Application:
+        """Answer an error that an endpoint raised itself; for `Starlette(exception_handlers={KeyturnError: backend.handler})`.
+
+        A WebSocket that is accepted, or whose server can send no HTTP answer, is closed.
+        """
+        answer = self.guard.answer(exc if isinstance(exc, KeyturnError) else KeyturnError(type(exc).__name__))
+        if isinstance(request, WebSocket):
+            accepted = request.application_state is WebSocketState.CONNECTED
+            if accepted or not answers_websockets(request.scope):
+                return closing(answer)
+        return _response(answer)
 
     def requires(self, scopes: Names = (), roles: Names = ()) -> Callable[[Endpoint], Endpoint]:
         """Return a decorator for endpoints, sync or async, of requests or WebSockets, that lets only a good token through.

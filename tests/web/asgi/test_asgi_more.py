@@ -110,9 +110,7 @@ def test_an_encoded_slash_opens_no_public_path() -> None:
     assert 204 == status(app, http("/health/x", raw_path=None))
 
 
-@pytest.mark.parametrize(
-    ("path", "root"), [("orders", ""), ("x:/orders", ""), ("/v1orders", "/v1"), ("/health/v1/orders", "/v1"), ("/%6frders", "")]
-)
+@pytest.mark.parametrize(("path", "root"), [("orders", ""), ("x:/orders", ""), ("/v1orders", "/v1"), ("/health/v1/orders", "/v1"), ("/%6frders", "")])
 def test_a_path_that_frameworks_read_differently_is_not_public(path: str, root: str) -> None:
     """Servers hand such paths on, and some frameworks route them to `/orders`."""
     world = World()

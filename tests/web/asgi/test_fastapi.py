@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 from fastapi import Depends, FastAPI, Request, Security, WebSocket
-from tests.web.asgi.serving import by_uvicorn, in_process
+from tests.web.asgi.serving import by_hypercorn, by_uvicorn, in_process
+from tests.web.asgi.test_asgi_more import sent
+from tests.web.asgi.test_asgi_more import websocket as asgi_websocket
 from tests.web.conformance import Case, Kind, Subject, World, bearer, challenge_of, check, table
 
 from keyturn import ConfigurationError, InsufficientScopeError, IssuerRouter, TokenValidator, ValidatedToken
@@ -158,6 +160,42 @@ def test_the_token_is_in_the_state() -> None:
     with in_process(app) as client:
         assert "alice" == client.get("/", bearer(world.issuer.token())).json()
         assert client.get("/", []).json() is None
+
+
+@pytest.mark.parametrize("down", [False, True])
+def test_a_websocket_of_a_server_without_the_extension_is_closed(down: bool) -> None:
+    """Where the server can send no HTTP answer the codes are those of the middleware, before the WebSocket is accepted."""
+    world = World()
+    app, bearer_ = FastAPI(), Bearer(world.guard())
+
+    @app.websocket("/ws", dependencies=[Depends(bearer_)])
+    async def ws(websocket: WebSocket) -> None:
+        await websocket.accept()
+
+    if down:
+        with world.issuer.down(document="both"):
+            answers = sent(app, asgi_websocket(bearer(world.issuer.token())))
+        assert [{"type": "websocket.close", "code": 1013, "reason": "temporarily_unavailable"}] == answers
+    else:
+        assert [{"type": "websocket.close", "code": 1008, "reason": "missing_token"}] == sent(app, asgi_websocket())
+
+
+@pytest.mark.parametrize("by", [by_uvicorn, by_hypercorn])
+def test_an_error_of_a_handler_closes_an_accepted_websocket(by: Any) -> None:
+    """It is too late for an HTTP answer there; before it is accepted it gets one."""
+    world, app = World(), FastAPI()
+    add_error_handler(app, world.guard())
+
+    @app.websocket("/{accepting}")
+    async def ws(websocket: WebSocket, accepting: str) -> None:
+        if accepting == "late":
+            await websocket.accept()
+        raise InsufficientScopeError("the token lacks a scope", required=("a",))
+
+    with by(app) as served:
+        assert [] == served.connect("/late", [])
+        assert (1008, "insufficient_scope") == served.closed
+        assert 403 == served.connect("/early", []).status
 
 
 def test_errors_of_handlers_are_answered() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from starlette.applications import Starlette
@@ -15,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
-from tests.web.asgi.serving import by_uvicorn, in_process
+from tests.web.asgi.serving import by_hypercorn, by_uvicorn, in_process
 from tests.web.conformance import Case, Kind, Subject, World, bearer, challenge_of, check, table
 
 from keyturn import InsufficientScopeError, KeyturnError
@@ -145,6 +146,26 @@ def test_errors_of_endpoints_are_answered() -> None:
     with in_process(app) as client:
         reply = client.get("/", bearer(world.issuer.token(scopes="a")))
         assert (403, "orders:delete") == (reply.status, challenge_of(reply)["scope"])
+
+
+@pytest.mark.parametrize("by", [by_uvicorn, by_hypercorn])
+def test_an_error_of_an_endpoint_closes_an_accepted_websocket(by: Any) -> None:
+    """It is too late for an HTTP answer there; before it is accepted it gets one."""
+    world = World()
+    backend = BearerBackend(world.guard())
+
+    async def late(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await early(websocket)
+
+    async def early(websocket: WebSocket) -> None:
+        raise InsufficientScopeError("the token lacks a scope", required=("a",))
+
+    routes = [WebSocketRoute("/late", late), WebSocketRoute("/early", early)]
+    with by(Starlette(routes=routes, exception_handlers={KeyturnError: backend.handler})) as served:
+        assert [] == served.connect("/late", [])
+        assert (1008, "insufficient_scope") == served.closed
+        assert 403 == served.connect("/early", []).status
 
 
 def test_requires_without_the_middleware_lets_nobody_in() -> None:

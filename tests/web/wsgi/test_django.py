@@ -177,6 +177,20 @@ def test_a_second_token_in_the_url_is_one_too_many(anyhow: Any, world: World, pa
     assert (400, 401) == tuple(anyhow(f"{path}?access_token={token}", sent, MIDDLEWARE=REQUIRED).status for sent in (token, None))
 
 
+@pytest.mark.parametrize(
+    ("path", "middleware"),
+    [
+        *((path, []) for path in ("/sync/orders", "/async/orders", "/sync/optional", "/sync/class", "/async/class", "/drf/orders")),
+        *(("/plain/me", middleware) for middleware in (OPTIONAL, REQUIRED)),
+    ],
+)
+def test_no_cache_serves_an_answer_to_others(anyhow: Any, world: World, path: str, middleware: list[str]) -> None:
+    """An answer to a token names the header that it depends on, by which Django's cache and others keep it apart (RFC 9111, section 4.1)."""
+    reply = anyhow(path, world.issuer.token(scopes="orders:read"), MIDDLEWARE=middleware)
+    assert 200 == reply.status
+    assert "Authorization" in dict(reply.headers)["Vary"].split(", ")
+
+
 CSRF = "django.middleware.csrf.CsrfViewMiddleware"
 
 
