@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-ROUND_SECONDS = 0.02
+ROUND_SECONDS = 0.016
 """Time that one contestant gets in one round: long against the clock's resolution, short against the machine's moods."""
 
 WARM_UP = 10
