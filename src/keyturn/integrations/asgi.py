@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
 from typing import Any
-from urllib.parse import unquote
 
 from keyturn.clock import Clock, SystemClock
-from keyturn.errors import ConfigurationError, KeyturnError, quoted
-from keyturn.integrations._bearer import NOTHING, Answer, Needs
+from keyturn.errors import KeyturnError
+from keyturn.integrations._bearer import NOTHING, Needs
 from keyturn.integrations._guard import BearerGuard, Judge
+from keyturn.integrations._own_routes import OwnRoutes
 from keyturn.integrations._paths import PathRules, below
 from keyturn.integrations._sending import REFUSED, Application, Receive, Scope, Send, refuse, send_answer
 from keyturn.integrations._websockets import WebSocketOptions, ended_in_time, values
@@ -58,10 +58,7 @@ class BearerMiddleware:
         self.app: Application = app
         self.guard = BearerGuard.of(guard)
         self._rules = PathRules(rules or {})
-        if readiness_path is not None and not readiness_path.startswith("/"):
-            raise ConfigurationError(f'readiness_path is {quoted(readiness_path)}, expected a path such as "/ready" (setting: readiness_path)')
-        self._readiness_path = readiness_path
-        self._metadata_path = None if self.guard.resource is None else unquote(self.guard.metadata_path.partition("?")[0])
+        self._own = OwnRoutes(self.guard, readiness_path)
         self._websockets = websockets or WebSocketOptions()
         self._clock = clock or SystemClock()
 
@@ -71,7 +68,7 @@ class BearerMiddleware:
             await self.app(scope, receive, send)
             return
         path = below(scope["path"], scope.get("root_path", ""))
-        if scope["type"] == "http" and (own := self._own(path, scope["path"])) is not None:
+        if scope["type"] == "http" and (own := self._own.answer(path, scope["path"])) is not None:
             await send_answer(send, own)
             return
         needs = self._rules.needs(path, scope.get("raw_path") or b"")
@@ -94,14 +91,6 @@ class BearerMiddleware:
         # Taken out on a public path, too; a cookie goes along from anywhere, and harms nobody there.
         found = sent + self._websockets.from_subprotocols(scope)
         return self._websockets.from_cookie(scope) if judged and not found else found
-
-    def _own(self, path: str, whole: str) -> Answer | None:
-        if path == self._readiness_path:
-            return self.guard.readiness()
-        # The metadata's place is counted from the root of the host, wherever the application is mounted (RFC 9728, section 3.1).
-        if self._metadata_path in {path, whole}:
-            return Answer(200, {}, self.guard.metadata())
-        return None
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send, token: ValidatedToken | None) -> None:
         if token is None or scope["type"] != "websocket" or not self._websockets.close_at_expiry:

@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
-from keyturn.errors import ConfigurationError, KeyturnError, quoted
+from keyturn.errors import KeyturnError
 from keyturn.integrations._bearer import Answer, Needs
 from keyturn.integrations._guard import BearerGuard, Judge
+from keyturn.integrations._own_routes import OwnRoutes
 from keyturn.integrations._paths import PathRules
 from keyturn.validated_token import ValidatedToken
 
@@ -58,15 +59,12 @@ class BearerMiddleware:
         self.app: Application = app
         self.guard = BearerGuard.of(guard)
         self._rules = PathRules(rules or {})
-        if readiness_path is not None and not readiness_path.startswith("/"):
-            raise ConfigurationError(f'readiness_path is {quoted(readiness_path)}, expected a path such as "/ready" (setting: readiness_path)')
-        self._readiness_path = readiness_path
-        self._metadata_path = None if self.guard.resource is None else self.guard.metadata_path.partition("?")[0]
+        self._own = OwnRoutes(self.guard, readiness_path)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request."""
         path = _text(environ.get("PATH_INFO", ""))
-        if (own := self._own(path, _text(environ.get("SCRIPT_NAME", "")) + path)) is not None:
+        if (own := self._own.answer(path, _text(environ.get("SCRIPT_NAME", "")) + path)) is not None:
             return _send(own, environ, start_response)
         needs, token = self._rules.needs(path, _raw_path(environ)), None
         if needs is not None:
@@ -80,14 +78,6 @@ class BearerMiddleware:
     def _judge(self, environ: Environ, needs: Needs) -> ValidatedToken:
         value = environ.get("HTTP_AUTHORIZATION")
         return self.guard.check([] if value is None else [value], needs, query=environ.get("QUERY_STRING", ""))
-
-    def _own(self, path: str, whole: str) -> Answer | None:
-        if path == self._readiness_path:
-            return self.guard.readiness()
-        # The metadata's place is counted from the root of the host, wherever the application is mounted (RFC 9728, section 3.1).
-        if self._metadata_path in {path, whole}:
-            return Answer(200, {}, self.guard.metadata())
-        return None
 
 
 def _hand_over(environ: Environ, token: ValidatedToken | None) -> None:

@@ -167,6 +167,8 @@ def test_metadata_is_served_where_clients_look_for_it() -> None:
     assert document == ask(app, "/oauth-protected-resource/v1", SCRIPT_NAME="/.well-known")
     (challenge,) = ask(app, "/").values("WWW-Authenticate")
     assert 'resource_metadata="https://api.example.com/.well-known/oauth-protected-resource/v1"' in challenge
+    escaped = BearerMiddleware(seen, World().guard(resource="https://api.example.com/a%20b"))
+    assert 200 == ask(escaped, "/.well-known/oauth-protected-resource/a b").status
 
 
 def test_settings_are_checked_at_construction() -> None:
