@@ -124,6 +124,13 @@ def test_requirements_hold_what_the_project_asks_for(name: str, groups: tuple[st
     assert set() == wanted(*groups) - set(pins(name))
 
 
+def test_every_dependency_has_its_reason() -> None:
+    """The page of dependencies names each required package and each extra (few, and each for a reason)."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    page = (ROOT / "docs" / "explanation" / "dependencies.md").read_text(encoding="utf-8")
+    assert [] == [name for name in (*wanted(), *project["optional-dependencies"]) if f"`{name}`" not in page]
+
+
 def test_every_named_target_exists() -> None:
     """Whoever follows README.md, CONTRIBUTING.md or the documentation meets no unknown target (3)."""
     texts = {path: path.read_text(encoding="utf-8") for path in committed(ROOT) if path.suffix == ".md"}
