@@ -56,4 +56,12 @@ OF_REPEATS = (
         rule="the compiled reader is given any depth",
         tests=(f"{DECODERS}::test_odd_texts_are_read_alike",),
     ),
+    Mutant(
+        number="M63",
+        file=CACHE,
+        before="        if found.memory is not memory or keeper.is_due():\n",
+        after="        if keeper.is_due():\n",
+        rule="a remembered token is served in a generation that was not looked at (R11)",
+        tests=(f"{REPEATS}::test_a_revoked_key_is_refused_after_another_token_was_served",),
+    ),
 )

@@ -181,6 +181,20 @@ def test_a_revoked_key_is_refused_at_once(counted: Counted) -> None:
     counted.world.accept(token)
 
 
+def test_a_revoked_key_is_refused_after_another_token_was_served(counted: Counted) -> None:
+    """A decision that was made for somebody else's key says nothing of this one: each change of the set is a new generation (R11)."""
+    world = counted.world
+    token = world.issuer.token()
+    world.issuer.publish("k2")
+    other = world.issuer.token(key="k2")
+    world.accept(token)
+    world.accept(other)
+    assert 0 == counted.again(token)
+    world.client.revoke(kid="k1")
+    world.accept(other)
+    assert isinstance(world.refusal(token), RevokedKeyError)
+
+
 def test_a_removed_key_ends_with_its_grace(counted: Counted) -> None:
     """A hit holds no longer than its key does (R10)."""
     world = counted.world

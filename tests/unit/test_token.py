@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -144,3 +144,28 @@ def test_any_text_and_any_bytes(token: object) -> None:
         assert "ES256" == read(token).unverified_header["alg"]
     except (MalformedTokenError, DisallowedAlgorithmError):
         return
+
+
+@pytest.mark.parametrize(
+    ("token", "message", "hint"),
+    [
+        (7, "expected the token as str, got int", ""),
+        ("e30.e30.", "the token has no signature", ""),
+        ("e30.e30.a+b", "the token has characters outside base64url and dots", ""),
+        ("Bearer e30.e30.é", "the token has characters outside base64url and dots", 'Hand over the token alone, without "Bearer" in front of it.'),
+        ("Bearer-e30.e30.é", "the token has characters outside base64url and dots", ""),
+        ("e30.e30.a", "the signature is not base64url: impossible length", ""),
+        ("e30.e.YQ", "the payload is not base64url: impossible length", ""),
+    ],
+)
+def test_what_is_told_of_a_text_that_is_no_token(token: object, message: str, hint: str) -> None:
+    """Each says what is wrong, word for word, and a scheme in front of the token is named (U23)."""
+    with pytest.raises(MalformedTokenError) as caught:
+        read_token(token, algorithms={"ES256"}, max_bytes=100, known={b"e30": Remembered()})
+    assert (message, hint) == (caught.value.message, caught.value.hint)
+
+
+class Remembered:
+    """A header that was judged before, so that what follows it is reached."""
+
+    header: ClassVar[dict[str, str]] = {"alg": "ES256"}
