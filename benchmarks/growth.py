@@ -65,7 +65,7 @@ def measure(rounds: int) -> Growth:
     """Measure everything."""
     sets = {count: _issuer(count) for count in KEYS}
     documents = {count: sets[count].jwks() for count in BUILT}
-    built = interleaved({str(count): partial(KeySet.from_jwks, documents[count]) for count in BUILT}, max(5, rounds // 4))
+    built = interleaved({str(count): partial(KeySet.from_jwks, documents[count]) for count in BUILT}, max(15, rounds // 8))
     return Growth(
         keys=_ratios({count: _validation(issuer) for count, issuer in sets.items()}, rounds),
         issuers=_ratios({count: _routed(count) for count in ISSUERS}, rounds),

@@ -1,7 +1,8 @@
 """Interleaved rounds, so that a machine whose speed drifts slows all contestants alike.
 
-A round runs every contestant once, in a new order. What is reported is the median over the rounds of the ratio within one
-round: two absolute times of a noisy machine say little, two times of the same tenth of a second say more.
+A round runs every contestant once, in a new order. Of each contestant's rounds the quickest fifth counts, and what is reported is the ratio
+of two medians of these: whoever else uses the processor slows an interpreter more than a signature, so that a disturbed round says as much
+about the neighbour as about the contestant.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-ROUND_SECONDS = 0.016
+ROUND_SECONDS = 0.005
 """Time that one contestant gets in one round: long against the clock's resolution, short against the machine's moods."""
 
-WARM_UP = 10
+WARM_UP = 4
 """For so many timed calls one comes before them untimed."""
+
+COUNTED = 5
+"""Of so many rounds one counts, the quickest."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +35,20 @@ class Series:
 
     @property
     def median(self) -> float:
-        """Seconds per call in the median round."""
+        """Seconds per call in the median of the rounds that count."""
+        return statistics.median(sorted(self.seconds)[: -(-len(self.seconds) // COUNTED)])
+
+    @property
+    def median_of_all(self) -> float:
+        """Seconds per call in the median of all rounds: far above the other, it tells of a machine that was not quiet."""
         return statistics.median(self.seconds)
 
     def ratio_to(self, other: Series) -> float:
-        """Return the median of the ratios within each round."""
+        """Return how many times as long as *other* it took, by the medians of the rounds that count."""
+        return self.median / other.median
+
+    def ratio_of_all_to(self, other: Series) -> float:
+        """Return the median of the ratios within each round, of all rounds: what a machine that is not quiet makes of it."""
         return statistics.median(mine / theirs for mine, theirs in zip(self.seconds, other.seconds, strict=True))
 
 
@@ -52,20 +65,37 @@ class Contestant:
     prepare: Callable[[], object] = lambda: None
 
 
+class Race:
+    """Contestants that are timed side by side, in any number of rounds, at any time apart."""
+
+    def __init__(self, contestants: Mapping[str, Callable[[], object] | Contestant]) -> None:
+        self._entered = {name: one if isinstance(one, Contestant) else Contestant(one) for name, one in contestants.items()}
+        self._counts = {name: _calls_for(one) for name, one in self._entered.items()}
+        self._rounds: list[dict[str, float]] = []
+        self._order = list(contestants)
+        self._shuffle = random.Random(1).shuffle  # noqa: S311 - an order, not a secret
+
+    def run(self) -> None:
+        """Run one round: every contestant once, in a new order; the garbage collector runs before it and not within."""
+        self._shuffle(self._order)
+        gc.collect()
+        found = {}
+        for name in self._order:
+            self._entered[name].prepare()
+            found[name] = _timed(self._entered[name].call, self._counts[name])
+        self._rounds.append(found)
+
+    def results(self) -> dict[str, Series]:
+        """Return the figures of each contestant."""
+        return {name: Series(tuple(found[name] for found in self._rounds)) for name in self._entered}
+
+
 def interleaved(contestants: Mapping[str, Callable[[], object] | Contestant], rounds: int) -> dict[str, Series]:
-    """Time every contestant in every round, in a shuffled order; the garbage collector runs between rounds and not within."""
-    entered = {name: one if isinstance(one, Contestant) else Contestant(one) for name, one in contestants.items()}
-    counts = {name: _calls_for(one) for name, one in entered.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    order = list(contestants)
-    shuffle = random.Random(1).shuffle  # noqa: S311 - an order, not a secret
+    """Return what contestants take in so many rounds, of which the quickest fifth counts."""
+    race = Race(contestants)
     for _ in range(rounds):
-        shuffle(order)
-        for name in order:
-            gc.collect()
-            entered[name].prepare()
-            seconds[name].append(_timed(entered[name].call, counts[name]))
-    return {name: Series(tuple(found)) for name, found in seconds.items()}
+        race.run()
+    return race.results()
 
 
 class Latencies:

@@ -7,7 +7,9 @@ installed. Its token cache is timed beside both, with the same token again and a
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping
+import gc
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -18,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from benchmarks import peers
-from benchmarks.measuring import Contestant, interleaved
+from benchmarks.measuring import Contestant, Race
 from keyturn import TokenValidator
 from keyturn._core import speed
 from keyturn.testing import FakeIssuer
@@ -72,8 +74,10 @@ class Row:
     Attributes:
         name: Algorithm, with the bits of the key where they are not the usual ones.
         token_bytes: Length of the token.
-        bare_microseconds: One bare verify, median.
+        bare_microseconds: One bare verify, median of the rounds that count.
+        bare_microseconds_of_all: The same of all rounds: far above the other, it tells of a machine that was not quiet.
         ratios: Each contestant's ratio to it.
+        ratios_of_all: The median of the ratios within each round, of all rounds.
         goals: Upper bounds of some.
         left_out: Contestants that do not know the algorithm or are not installed, with what they raised.
     """
@@ -81,7 +85,9 @@ class Row:
     name: str
     token_bytes: int
     bare_microseconds: float
+    bare_microseconds_of_all: float
     ratios: Mapping[str, float]
+    ratios_of_all: Mapping[str, float]
     goals: Mapping[str, float]
     left_out: Mapping[str, str] = field(default_factory=dict)
 
@@ -95,19 +101,58 @@ class Row:
         )
 
 
-def measure(kind: Kind, rounds: int) -> Row:
-    """Measure one kind of token; every contestant accepts it once before it is timed."""
-    issuer = FakeIssuer("https://issuer.test", algorithm=kind.algorithm, rsa_bits=kind.rsa_bits, audience=AUDIENCE)
-    token = token_of(issuer, kind.size)
-    with issuer.serve() as server:
-        terms = peers.Terms.of(issuer, server)
+def measure(rounds: int, kinds: Sequence[Kind] = KINDS, tell: Callable[[int], object] = lambda _: None) -> list[Row]:
+    """Measure tokens of several kinds in so many rounds, of which the quickest fifth counts.
+
+    Every round takes all kinds, so that no kind has the machine's bad minutes to itself. *tell* is called with the number of each round.
+    """
+    with ExitStack() as servers:
+        entries = [_Entry.of(kind, servers) for kind in kinds]
+        # What lives by now lives to the end; without it each run of the garbage collector is short, and leaves the caches as they are.
+        gc.freeze()
+        for number in range(rounds):
+            tell(number + 1)
+            for entry in entries:
+                entry.race.run()
+        gc.unfreeze()
+    return [entry.row() for entry in entries]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One kind of token, and everybody who validates it."""
+
+    kind: Kind
+    token_bytes: int
+    race: Race
+    left_out: Mapping[str, str]
+
+    @classmethod
+    def of(cls, kind: Kind, servers: ExitStack) -> _Entry:
+        """Let everybody in who accepts the token once, and refuses a forged one."""
+        issuer = FakeIssuer("https://issuer.test", algorithm=kind.algorithm, rsa_bits=kind.rsa_bits, audience=AUDIENCE)
+        token = token_of(issuer, kind.size)
+        terms = peers.Terms.of(issuer, servers.enter_context(issuer.serve()))
         judges, left_out = peers.entered(terms, token, issuer.forge())
         bare = bare_verify(kind.algorithm, jwt.PyJWK(dict(terms.jwk), algorithm=kind.algorithm).key, token)
         contestants = {"bare": Contestant(bare), **ours(issuer, token)}
         contestants |= {name: Contestant(partial(judge, token)) for name, judge in judges.items()}
-        series = interleaved(contestants, rounds)
-    ratios = {name: found.ratio_to(series["bare"]) for name, found in series.items() if name != "bare"}
-    return Row(kind.name, len(token), series["bare"].median * 1e6, ratios, kind.goals, left_out)
+        return cls(kind, len(token), Race(contestants), left_out)
+
+    def row(self) -> Row:
+        """Return the figures."""
+        series = self.race.results()
+        bare = series.pop("bare")
+        return Row(
+            self.kind.name,
+            self.token_bytes,
+            bare.median * 1e6,
+            bare.median_of_all * 1e6,
+            {name: found.ratio_to(bare) for name, found in series.items()},
+            {name: found.ratio_of_all_to(bare) for name, found in series.items()},
+            self.kind.goals,
+            self.left_out,
+        )
 
 
 def ours(issuer: FakeIssuer, token: str) -> dict[str, Contestant]:
