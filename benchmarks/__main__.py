@@ -52,11 +52,13 @@ class Figures:
 def main() -> int:
     """Measure, print, judge."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=155, help="rounds of each comparison, of which the quickest fifth counts (default: 155)")
+    parser.add_argument("--rounds", type=int, default=155, help="rounds of validations and growth; the quickest fifth counts (default: 155)")
     parser.add_argument("--tokens", type=int, default=hostile.TOKENS, help=f"hostile tokens beside valid traffic (default: {hostile.TOKENS:,})")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the bar chart into FILE")
     arguments = parser.parse_args()
+    if arguments.rounds < 1:
+        parser.error(f"--rounds is {arguments.rounds}, expected 1 or more")
     start = time.monotonic()
     figures = _measure(arguments.rounds, arguments.tokens)
     if arguments.svg:
@@ -73,7 +75,7 @@ def main() -> int:
 
 def _measure(rounds: int, tokens: int) -> Figures:
     return Figures(
-        validation=_told("measuring one validation", lambda: validation.measure(rounds, tell=_counted(rounds))),
+        validation=_told("measuring one validation", lambda: validation.measure(rounds, tell=_progress(rounds))),
         requests=_told("counting requests", requests.measure),
         held_key_while_a_refresh_hangs=_told("measuring a held key while a refresh hangs", waiting.measure),
         concurrency=_told("measuring event loops and threads", concurrency.measure),
@@ -88,7 +90,7 @@ def _told(what: str, call: Callable[[], T]) -> T:
     return call()
 
 
-def _counted(rounds: int) -> Callable[[int], None]:
+def _progress(rounds: int) -> Callable[[int], None]:
     def tell(number: int) -> None:
         if number % 20 == 0 or number in {1, rounds}:
             print(f"  round {number} of {rounds}", file=sys.stderr, flush=True)
@@ -151,7 +153,7 @@ def _print_validation(rows: Sequence[Row]) -> None:
     for row in rows:
         cells = [_cell(row, name) for name in names]
         lines.append([row.name, f"{row.token_bytes:,}", f"{row.bare_microseconds:.1f}", f"{row.bare_microseconds_of_all:.1f}", *cells])
-    _table(["", "bytes", "bare, µs", "in all rounds", *names], lines)
+    _table(["", "bytes", "bare, µs", "in the median of all rounds", *names], lines)
     left_out = {f"{name} ({row.name}: {why})" for row in rows for name, why in row.left_out.items()}
     if left_out:
         print("left out: " + ", ".join(sorted(left_out)))

@@ -70,7 +70,7 @@ def measure(rounds: int) -> Growth:
         keys=_ratios({count: _validation(issuer) for count, issuer in sets.items()}, rounds),
         issuers=_ratios({count: _routed(count) for count in ISSUERS}, rounds),
         tokens=_ratios({count: _hit(sets[1], count) for count in TOKENS}, rounds),
-        build={count: built[str(count)].median for count in BUILT},
+        build={count: built[str(count)].quick for count in BUILT},
         key_bytes=_bytes(lambda: KeySet.from_jwks(documents[500])) / 500,
         token_bytes=_token_bytes(sets[1]),
     )

@@ -1,8 +1,8 @@
 """Interleaved rounds, so that a machine whose speed drifts slows all contestants alike.
 
-A round runs every contestant once, in a new order. Of each contestant's rounds the quickest fifth counts, and what is reported is the ratio
-of two medians of these: whoever else uses the processor slows an interpreter more than a signature, so that a disturbed round says as much
-about the neighbour as about the contestant.
+A round runs every contestant once, in a new order. Each contestant's own quickest fifth of the rounds counts, and what is reported is the
+ratio of two medians of these: whoever else uses the processor slows an interpreter more than a signature, so that a disturbed round says as
+much about the neighbour as about the contestant.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ class Series:
     seconds: tuple[float, ...]
 
     @property
-    def median(self) -> float:
+    def quick(self) -> float:
         """Seconds per call in the median of the rounds that count."""
         return statistics.median(sorted(self.seconds)[: -(-len(self.seconds) // COUNTED)])
 
     @property
-    def median_of_all(self) -> float:
+    def median(self) -> float:
         """Seconds per call in the median of all rounds: far above the other, it tells of a machine that was not quiet."""
         return statistics.median(self.seconds)
 
     def ratio_to(self, other: Series) -> float:
-        """Return how many times as long as *other* it took, by the medians of the rounds that count."""
-        return self.median / other.median
+        """Return how many times as long as *other* it took in the rounds that count."""
+        return self.quick / other.quick
 
-    def ratio_of_all_to(self, other: Series) -> float:
-        """Return the median of the ratios within each round, of all rounds: what a machine that is not quiet makes of it."""
+    def median_ratio_to(self, other: Series) -> float:
+        """Return the median of the ratios within each of all rounds: what a machine that is not quiet makes of it."""
         return statistics.median(mine / theirs for mine, theirs in zip(self.seconds, other.seconds, strict=True))
 
 
@@ -76,7 +76,7 @@ class Race:
         self._shuffle = random.Random(1).shuffle  # noqa: S311 - an order, not a secret
 
     def run(self) -> None:
-        """Run one round: every contestant once, in a new order; the garbage collector runs before it and not within."""
+        """Run one round: every contestant once, in a new order; the garbage collector runs before it, and never while one is timed."""
         self._shuffle(self._order)
         gc.collect()
         found = {}
@@ -91,7 +91,7 @@ class Race:
 
 
 def interleaved(contestants: Mapping[str, Callable[[], object] | Contestant], rounds: int) -> dict[str, Series]:
-    """Return what contestants take in so many rounds, of which the quickest fifth counts."""
+    """Return what contestants take in so many rounds."""
     race = Race(contestants)
     for _ in range(rounds):
         race.run()
@@ -150,7 +150,7 @@ def _timed(call: Callable[[], object], count: int) -> float:
     gc.disable()
     try:
         # Whoever ran before has left its own code and data in the caches; a service finds its own there.
-        for _ in range(count // WARM_UP):
+        for _ in range(-(-count // WARM_UP)):
             call()
         start = time.perf_counter()
         for _ in range(count):

@@ -128,6 +128,15 @@ ROWS: list[Row] = [
         "An ID token or a logout token was sent to an API.",
     ),
     (
+        lambda: check.check_access({"s_hash": "x", "events": {}}),
+        TokenTypeError,
+        "the token has the claim events, which access tokens do not have (setting: token_type)",
+        "events",
+        "absent",
+        "present",
+        "An ID token or a logout token was sent to an API.",
+    ),
+    (
         lambda: check_media_type({"typ": "at+jwt"}, {"application/jwt"}, '"JWT"'),
         TokenTypeError,
         'typ is "at+jwt", expected "JWT" (setting: token_type)',

@@ -29,7 +29,7 @@ Claims = Mapping[str, Any]
 Check = Callable[[Claims], None]
 """A check that depends on nothing but the claims."""
 
-_FOREIGN_TO_ACCESS = ("at_hash", "c_hash", "s_hash", "events")
+_FOREIGN_TO_ACCESS = ("at_hash", "c_hash", "events", "s_hash")
 _AT_JWT_REQUIRED = ("sub", "client_id", "iat", "jti")
 _ID_REQUIRED = ("sub", "iat")
 _SHOWN = 5
@@ -102,9 +102,7 @@ def check_shapes(claims: Claims) -> None:
     """Judge the claims that `ValidatedToken` reads, so that reading them later cannot fail (RFC 7519, sections 4.1.2 and 4.1.7)."""
     for claim in ("sub", "jti", "client_id"):
         if claim in claims:
-            value = claims[claim]
-            if not isinstance(value, str) or not value:
-                raise _wrong_type(claims, claim, "a string that is not empty")
+            _text(claims, claim)
     for claim in ("scope", "scp", "roles"):
         if claim in claims:
             value = claims[claim]
