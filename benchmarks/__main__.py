@@ -153,7 +153,7 @@ def _print_validation(rows: Sequence[Row]) -> None:
     for row in rows:
         cells = [_cell(row, name) for name in names]
         lines.append([row.name, f"{row.token_bytes:,}", f"{row.bare_microseconds:.1f}", f"{row.bare_microseconds_of_all:.1f}", *cells])
-    _table(["", "bytes", "bare, µs", "in the median of all rounds", *names], lines)
+    _table(["", "bytes", "bare, µs", "bare, all rounds, µs", *names], lines)
     left_out = {f"{name} ({row.name}: {why})" for row in rows for name, why in row.left_out.items()}
     if left_out:
         print("left out: " + ", ".join(sorted(left_out)))

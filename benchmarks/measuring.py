@@ -48,7 +48,7 @@ class Series:
         return self.quick / other.quick
 
     def median_ratio_to(self, other: Series) -> float:
-        """Return the median of the ratios within each of all rounds: what a machine that is not quiet makes of it."""
+        """Return the median of the ratios within each round, of all rounds: neighbours of the machine are in it."""
         return statistics.median(mine / theirs for mine, theirs in zip(self.seconds, other.seconds, strict=True))
 
 

@@ -137,13 +137,7 @@ def check_access(claims: Claims) -> None:
     """Refuse what exists only in ID, logout and event tokens. `nonce`, `azp`, `auth_time` and `sid` decide nothing."""
     for claim in _FOREIGN_TO_ACCESS:
         if claim in claims:
-            raise TokenTypeError(
-                f"the token has the claim {claim}, which access tokens do not have (setting: token_type)",
-                claim=claim,
-                expected="absent",
-                actual="present",
-                hint="An ID token or a logout token was sent to an API.",
-            )
+            raise foreign(claim, "access", "An ID token or a logout token was sent to an API.")
 
 
 def check_at_jwt(claims: Claims) -> None:
@@ -158,12 +152,7 @@ def check_id(claims: Claims, audiences: Collection[str]) -> None:
     for claim in _ID_REQUIRED:
         _required(claims, claim)
     if "events" in claims:
-        raise TokenTypeError(
-            "the token has the claim events, which ID tokens do not have (setting: token_type)",
-            claim="events",
-            expected="absent",
-            actual="present",
-        )
+        raise foreign("events", "ID")
     for claim in ("at_hash", "c_hash"):
         if claim in claims:
             _text(claims, claim)
@@ -191,6 +180,17 @@ def check_nonce(claims: Claims, nonce: str) -> None:
     """Judge `nonce` against what the login sent (OpenID Connect Core, section 3.1.3.7)."""
     if _required(claims, "nonce") != nonce:
         raise ClaimError("nonce is not the one that was sent", claim="nonce", expected="the nonce of this login", actual=quoted(claims["nonce"]))
+
+
+def foreign(claim: str, kind: str, hint: str | None = None) -> TokenTypeError:
+    """Return the error for a claim that tokens of this kind do not have."""
+    return TokenTypeError(
+        f"the token has the claim {claim}, which {kind} tokens do not have (setting: token_type)",
+        claim=claim,
+        expected="absent",
+        actual="present",
+        hint=hint,
+    )
 
 
 def names_of(value: object) -> frozenset[str]:

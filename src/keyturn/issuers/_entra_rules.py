@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from keyturn._core.claims import names_of
+from keyturn._core.claims import foreign, names_of
 from keyturn._core.tenant import is_guid
 from keyturn.errors import GraphTokenError, TokenTypeError, quoted
 
@@ -109,13 +109,7 @@ def check_login(claims: Claims) -> None:
     """
     for claim in _NEVER_AT_LOGIN:
         if claim in claims:
-            raise TokenTypeError(
-                f"the token has the claim {claim}, which ID tokens do not have (setting: token_type)",
-                claim=claim,
-                expected="absent",
-                actual="present",
-                hint="An access token was sent to a login.",
-            )
+            raise foreign(claim, "ID", "An access token was sent to a login.")
 
 
 def policy_of(claims: Claims) -> object:
